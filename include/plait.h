@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT
+// plait: one C function, run as a fiber, on every core, or in a process that can be killed.
+#ifndef PLAIT_H
+#define PLAIT_H
+
+#include <plait/base.h>
+#include <plait/task.h>
+#include <plait/executor.h>
+#include <plait/future.h>
+#include <plait/map.h>
+#include <plait/scope.h>
+#include <plait/fiber.h>
+#include <plait/io.h>
+
+#endif

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: MIT
+// Executors: where tasks run.
+//
+//     plait_executor *ex;
+//     int e = plait_open(&ex, PLAIT_THREADS, .workers = 4);
+//     ...
+//     plait_close(ex);
+//
+// | kind            | runs on                                | parallel | running task can be killed |
+// |-----------------|----------------------------------------|----------|----------------------------|
+// | PLAIT_FIBERS    | one event-loop thread                  | no       | no: ends at a plait call   |
+// | PLAIT_THREADS   | a worker a core, stealing              | yes      | no: ends at a plait call   |
+// | PLAIT_PROCESSES | worker processes, each an event loop   | yes      | yes                        |
+#ifndef PLAIT_EXECUTOR_H
+#define PLAIT_EXECUTOR_H
+
+#include <plait/base.h>
+
+typedef struct plait_executor plait_executor;
+
+enum plait_kind {
+    PLAIT_FIBERS = 1,
+    PLAIT_THREADS = 2,
+    PLAIT_PROCESSES = 3,
+};
+
+/* What a submit does when queue_limit tasks wait already. */
+enum plait_when_full {
+    PLAIT_FULL_WAIT = 0, /* wait for room: suspends a fiber, blocks a thread */
+    PLAIT_FULL_FAIL = 1, /* fail with -EAGAIN */
+};
+
+enum plait_io_backend {
+    PLAIT_IO_AUTO = 0, /* io_uring, or epoll where the kernel refuses it; PLAIT_IO=epoll|uring */
+    PLAIT_IO_URING = 1,
+    PLAIT_IO_EPOLL = 2,
+};
+
+/* What the executor noticed and a person should know. */
+enum plait_notice_kind {
+    PLAIT_NOTICE_STALL = 1,      /* a task keeps an event loop from turning; others wait for it */
+    PLAIT_NOTICE_WORKER_DIED,    /* a worker process died while idle or at start */
+    PLAIT_NOTICE_DEADLOCK,       /* every task waits, and nothing can wake any of them */
+};
+
+struct plait_notice {
+    enum plait_notice_kind kind;
+    const char *executor; /* its name */
+    const char *task;     /* the task concerned, or NULL */
+    int64_t ns;           /* for how long so far */
+    const char *message;  /* a sentence */
+};
+
+/* Zero means default everywhere. */
+struct plait_options {
+    size_t size; /* sizeof(struct plait_options): set by plait_open() */
+    enum plait_kind kind;
+    unsigned workers;          /* default: the CPUs this process may use (affinity, cgroup limit);
+                                  PLAIT_FIBERS has always one; at most 1024 */
+    const char *name;          /* for messages and traces; copied; default: the kind's name */
+    size_t stack_bytes;        /* of a task; default 64 KiB on fibers, 256 KiB elsewhere */
+    size_t queue_limit;        /* tasks that may wait to start; default 1,048,576 */
+    enum plait_when_full when_full;
+    enum plait_io_backend io;
+    unsigned spare_workers;    /* PLAIT_THREADS: threads that may be added while tasks block in
+                                  foreign calls; default 64; also the bound of plait_blocking() */
+    bool no_spare;             /* never add any */
+    bool foreign;              /* PLAIT_FIBERS: no thread of its own; the caller drives it with
+                                  plait_fd() and plait_turn() */
+    bool report_overflow;      /* install a SIGSEGV handler that names the task whose stack
+                                  overflowed, then lets the signal take its course */
+    int64_t stall_ns;          /* report a loop stalled for longer; default 200 ms */
+    void (*notice)(const struct plait_notice *n, void *arg); /* default: a line on stderr */
+    void *notice_arg;
+    int64_t grace_ns;          /* PLAIT_PROCESSES: from SIGTERM to SIGKILL; default 500 ms */
+    unsigned tasks_per_worker; /* PLAIT_PROCESSES: tasks that one worker runs at a time, as fibers;
+                                  default 1, so that a death loses exactly one */
+};
+
+struct plait_caps {
+    enum plait_kind kind;
+    unsigned workers;
+    bool parallel;      /* two tasks may run at the same instant */
+    bool shares_memory; /* pointers in arguments and results stay valid */
+    bool isolated;      /* a crash of a task is survived */
+    bool kills;         /* a task that does not cooperate can be ended */
+    bool suspends;      /* waiting tasks cost no thread */
+    size_t max_bytes;   /* largest argument or result */
+    const char *io;     /* "io_uring" or "epoll" */
+};
+
+PLAIT_BEGIN
+
+/* First thing in main() of a program that opens PLAIT_PROCESSES: worker processes start as this
+ * same program and never return from here. Returns at once in the program itself. */
+PLAIT_API void plait_main(int argc, char **argv);
+
+/* Opens an executor. plait_open(&ex, PLAIT_THREADS, .workers = 4) fills the options by name.
+ * -EINVAL  an option out of range, or one that this kind does not have (plait_open_error() says)
+ * -ENOMEM, -EAGAIN, -EMFILE  memory, threads or descriptors are short
+ * -ENOSYS, -EPERM  the I/O backend that was asked for is not available
+ * -ENOTSUP PLAIT_PROCESSES without plait_main()
+ * Blocks a thread until the executor is ready. Callable from tasks too. */
+PLAIT_API int plait_open_with(plait_executor **ret, const struct plait_options *options);
+
+/* Why the last plait_open() of this thread failed: a sentence, or "". */
+PLAIT_API const char *plait_open_error(void);
+
+enum plait_how {
+    PLAIT_DRAIN = 0, /* everything that was submitted still runs */
+    PLAIT_STOP = 1,  /* what has not started is cancelled; what runs is asked to end, and killed
+                        after the grace where the executor can */
+};
+
+/* Refuses further submits (-ESHUTDOWN) and, with PLAIT_STOP, cancels what is there. Does not wait.
+ * Any thread or task, any number of times; PLAIT_STOP after PLAIT_DRAIN tightens it. Returns 0. */
+PLAIT_API int plait_shutdown(plait_executor *ex, enum plait_how how);
+
+/* Shuts down with PLAIT_DRAIN, waits until every task has ended, joins threads and processes and
+ * frees the executor. Futures that are still held stay valid.
+ * -EDEADLK  called from a task of this executor: it is shut down, but not waited for nor freed
+ * -EINVAL   not an open executor (closed already)
+ * NULL is allowed and does nothing. */
+PLAIT_API int plait_close(plait_executor *ex);
+
+/* What this executor can do. Never suspends. */
+PLAIT_API void plait_caps(const plait_executor *ex, struct plait_caps *ret);
+
+PLAIT_API const char *plait_name(const plait_executor *ex);
+
+/* The executor of the calling task, or NULL on a plain thread. */
+PLAIT_API plait_executor *plait_self(void);
+
+/* Driving from a foreign loop (option .foreign): when the descriptor is readable, or after
+ * submitting, call plait_turn() on the thread that opened the executor. It runs what is ready,
+ * never waits, and returns how many tasks and completions it ran, or
+ * -EINVAL  the executor has a thread of its own, or another thread opened it
+ * plait_close() on that thread drives it to its end. */
+PLAIT_API int plait_fd(plait_executor *ex);
+PLAIT_API int plait_turn(plait_executor *ex);
+
+PLAIT_END
+
+#ifndef __cplusplus
+#define plait_open(ret, ...)                                                                       \
+    plait_open_with((ret), &(const struct plait_options){.size = sizeof(struct plait_options),     \
+                                                         .kind = __VA_ARGS__})
+#else
+inline int plait_open_tmp_(plait_executor **ret, const struct plait_options &o)
+{
+    return plait_open_with(ret, &o);
+}
+#define plait_open(ret, ...)                                                                       \
+    plait_open_tmp_((ret), plait_options{.size = sizeof(plait_options), .kind = __VA_ARGS__})
+#endif
+
+#endif

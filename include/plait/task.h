@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT
+// Tasks: ordinary C functions, declared once.
+//
+//     struct range { long from, to; };
+//     static int count_primes(const struct range *r, long *count);    // 0 or a negative errno
+//     PLAIT_TASK(count_primes, struct range, long);
+//
+// The argument is copied by value when the task is submitted, the result is copied by value when it
+// is asked for. Either may be `void`: the function then takes a `const void *` (or a `void *`) that
+// it must not look at, and the caller writes {0}.
+//
+// A function of variable-length data takes bytes and appends bytes:
+//
+//     static int upper(const struct plait_span *in, struct plait_buffer *out);
+//     PLAIT_TASK_BYTES(upper);
+//
+// A declared task can be found by its name in another process, so it may run in an executor of
+// processes, also when it lives in a shared library that was loaded before the executor opened.
+#ifndef PLAIT_TASK_H
+#define PLAIT_TASK_H
+
+#include <plait/base.h>
+
+/* Bytes that somebody else owns. */
+struct plait_span {
+    const void *data;
+    size_t bytes;
+};
+
+/* Bytes that a task produces; grows by plait_buffer_append(). */
+struct plait_buffer {
+    void *data;
+    size_t bytes;
+    size_t capacity; /* private */
+};
+
+/* Stands for `void` where an object is needed. */
+struct plait_nothing {
+    char unused;
+};
+
+enum {
+    PLAIT_TASK_IS_BYTES = 1, /* in: struct plait_span, out: struct plait_buffer */
+};
+
+/* One declared task. Made by PLAIT_TASK; lives as long as the module that declares it. */
+struct plait_task {
+    size_t size; /* sizeof(struct plait_task) */
+    const char *name;
+    int (*run)(const void *in, void *out);
+    size_t in_bytes;
+    size_t out_bytes;
+    unsigned flags;
+    struct plait_task *next; /* private: the registry's */
+};
+
+PLAIT_BEGIN
+
+/* Appends to a task's result. 0 or -ENOMEM. Never suspends. */
+PLAIT_API int plait_buffer_append(struct plait_buffer *b, const void *data, size_t bytes);
+
+/* Makes room for `bytes` more and returns where they go, or NULL; the caller writes them and adds
+ * to b->bytes. Never suspends. */
+PLAIT_API void *plait_buffer_reserve(struct plait_buffer *b, size_t bytes);
+
+/* Called by what PLAIT_TASK expands to, at load and unload of a module. */
+PLAIT_API void plait_task_register(struct plait_task *task);
+PLAIT_API void plait_task_unregister(struct plait_task *task);
+
+/* The declared task of that name in the whole program, or NULL. The module loaded last wins. */
+PLAIT_API const struct plait_task *plait_task_find(const char *name);
+
+/* Calls `visit` for each declared task until it returns non-zero, and returns that. */
+PLAIT_API int plait_task_each(int (*visit)(const struct plait_task *task, void *arg), void *arg);
+
+PLAIT_END
+
+/* The descriptor of a declared task, for calls that take one: &PLAIT_TASK_OF(fn). */
+#define PLAIT_TASK_OF(fn) fn##_plait_task
+
+#ifndef __cplusplus
+
+/* T, or struct plait_nothing where T is void. */
+#define PLAIT_OBJECT_(T)                                                                           \
+    __typeof__(*_Generic((T *)0, void *: (struct plait_nothing *)0, default: (T *)0))
+#define PLAIT_BYTES_(T)                                                                            \
+    _Generic((T *)0, void *: (size_t)0, default: sizeof(PLAIT_OBJECT_(T)))
+#define PLAIT_SIGNATURE_(fn, In, Out)                                                              \
+    _Static_assert(_Generic(&fn, int (*)(const In *, Out *): 1, default: 0),                       \
+                   "PLAIT_TASK: not of the type int " #fn "(const In *, Out *)")
+/* A pointer that must point to T (or be untyped); anything else does not compile. */
+#define PLAIT_IN_PTR_(T, p) _Generic((p), const T *: (p), T *: (p), const void *: (p), void *: (p))
+#define PLAIT_OUT_PTR_(T, p) _Generic((p), T *: (p), void *: (p))
+#define PLAIT_LITERAL_(T, ...) ((const void *)&(const T) __VA_ARGS__)
+
+#else
+
+template <class T> struct plait_object_ {
+    typedef T type;
+    static const size_t bytes = sizeof(T);
+};
+template <> struct plait_object_<void> {
+    typedef plait_nothing type;
+    static const size_t bytes = 0;
+};
+template <class T> inline const void *plait_address_(const T &object)
+{
+    return &object;
+}
+#define PLAIT_OBJECT_(T) plait_object_<T>::type
+#define PLAIT_BYTES_(T) plait_object_<T>::bytes
+#define PLAIT_SIGNATURE_(fn, In, Out)                                                              \
+    static int (*const fn##_plait_checked)(const In *, Out *) __attribute__((unused)) = fn
+#define PLAIT_IN_PTR_(T, p) static_cast<const T *>(p)
+#define PLAIT_OUT_PTR_(T, p) static_cast<T *>(p)
+#define PLAIT_LITERAL_(T, ...) plait_address_<T>(__VA_ARGS__)
+
+#endif
+
+/* Declares `int fn(const In *, Out *)`, which must be visible here, as a task. File scope. */
+#define PLAIT_TASK(fn, In, Out)                                                                    \
+    typedef In fn##_plait_in_type;                                                                 \
+    typedef Out fn##_plait_out_type;                                                               \
+    typedef PLAIT_OBJECT_(fn##_plait_in_type) fn##_plait_in;                                       \
+    typedef PLAIT_OBJECT_(fn##_plait_out_type) fn##_plait_out;                                     \
+    PLAIT_SIGNATURE_(fn, fn##_plait_in_type, fn##_plait_out_type);                                 \
+    static int fn##_plait_run(const void *in, void *out)                                           \
+    {                                                                                              \
+        return fn((const fn##_plait_in_type *)in, (fn##_plait_out_type *)out);                     \
+    }                                                                                              \
+    PLAIT_DESCRIBE_(fn, PLAIT_BYTES_(fn##_plait_in_type), PLAIT_BYTES_(fn##_plait_out_type), 0)
+
+/* Declares `int fn(const struct plait_span *, struct plait_buffer *)`: bytes in, bytes out. */
+#define PLAIT_TASK_BYTES(fn)                                                                       \
+    typedef struct plait_span fn##_plait_in;                                                       \
+    typedef struct plait_buffer fn##_plait_out;                                                    \
+    PLAIT_SIGNATURE_(fn, struct plait_span, struct plait_buffer);                                  \
+    static int fn##_plait_run(const void *in, void *out)                                           \
+    {                                                                                              \
+        return fn((const struct plait_span *)in, (struct plait_buffer *)out);                      \
+    }                                                                                              \
+    PLAIT_DESCRIBE_(fn, sizeof(struct plait_span), sizeof(struct plait_buffer),                    \
+                    PLAIT_TASK_IS_BYTES)
+
+#define PLAIT_DESCRIBE_(fn, in_size, out_size, task_flags)                                         \
+    static struct plait_task fn##_plait_task = {                                                   \
+        sizeof(struct plait_task), #fn, fn##_plait_run, in_size, out_size, task_flags, NULL};      \
+    __attribute__((constructor)) static void fn##_plait_load(void)                                 \
+    {                                                                                              \
+        plait_task_register(&fn##_plait_task);                                                     \
+    }                                                                                              \
+    __attribute__((destructor)) static void fn##_plait_unload(void)                                \
+    {                                                                                              \
+        plait_task_unregister(&fn##_plait_task);                                                   \
+    }                                                                                              \
+    struct plait_task /* takes the semicolon */
+
+#endif
