@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+// Which sanitizer this object is compiled for, and what it must be told about stacks.
+#ifndef PL_ARCH_SANITIZE_H
+#define PL_ARCH_SANITIZE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+// gcc announces a sanitizer by a macro, clang by __has_feature.
+#if defined(__SANITIZE_ADDRESS__)
+#define PL_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define PL_ASAN 1
+#endif
+#endif
+#ifndef PL_ASAN
+#define PL_ASAN 0
+#endif
+
+#if defined(__SANITIZE_THREAD__)
+#define PL_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define PL_TSAN 1
+#endif
+#endif
+#ifndef PL_TSAN
+#define PL_TSAN 0
+#endif
+
+// True where the switch must go through the wrapper that informs a sanitizer.
+#define PL_SANITIZED_SWITCH (PL_ASAN || PL_TSAN)
+
+// Whether the process runs under valgrind; decided before main.
+extern bool pl_on_valgrind;
+
+// Makes a stack known to valgrind and returns its handle; forgets it again. Only for pl_on_valgrind.
+unsigned pl_valgrind_stack_register(const void *low, const void *high);
+void pl_valgrind_stack_deregister(unsigned handle);
+
+#endif
