@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT
+/*
+ * future.h - the state of one submitted task, as executors see it.
+ *
+ * DESIGN
+ *   References: the caller of plait_submit() holds one, the executor one from submit to complete.
+ *
+ *   waiters, the packed word:
+ *
+ *       63                         2   1     0
+ *      +---------------------------+------+------+
+ *      | first struct pl_waiter    | LOCK | DONE |
+ *      +---------------------------+------+------+
+ *
+ *   DONE is set once, by pl_future_complete(), with release; it pairs with the acquire load in
+ *   plait_done() and in waiting, so that who sees DONE sees code, result and record. LOCK is a spin bit
+ *   for the list: waiters are added, removed and fired under it, so a waiter that takes itself off the
+ *   list knows that nobody still looks at it.
+ *
+ *   claimed: who takes it from 0 decides what happens to the task: the worker that starts it, or the
+ *   canceller that completes it unstarted.
+ */
+#ifndef PL_CORE_FUTURE_H
+#define PL_CORE_FUTURE_H
+
+#include "core/cancel.h"
+#include "core/executor.h"
+#include "core/job.h"
+#include "core/strand.h"
+
+/* Something to be told when a future ends. Lives in the frame of who waits, or on the heap for
+ * callbacks. `fire` is called under the list's lock: it must not wait nor touch the future's list. */
+struct pl_waiter {
+    struct pl_waiter *next;
+    void (*fire)(struct pl_waiter *w, plait_future *f);
+};
+
+/* What only few futures need. */
+struct pl_future_extra {
+    struct plait_error error;
+    char message[192];
+    int64_t timeout_ns;
+    struct plait_span bytes_in;    /* tasks of bytes: a private copy of the argument */
+    struct plait_buffer bytes_out; /* tasks of bytes: the result */
+};
+
+struct plait_future {
+    struct pl_job job; /* first */
+    const struct plait_task *task;
+    struct plait_executor *ex;
+    struct pl_cancel cancel;
+    _Atomic(struct pl_strand *) strand; /* that runs it; NULL before and after */
+    _Atomic uintptr_t waiters;
+    struct pl_future_extra *extra;
+    _Atomic uint32_t refs;
+    int32_t code;
+    _Atomic uint32_t claimed;
+    uint16_t in_at, out_at; /* offsets of the copies from the start of this structure */
+    char data[];
+};
+
+enum { PL_FUTURE_DONE = 1, PL_FUTURE_LOCK = 2 };
+
+static inline void *pl_future_in(plait_future *f)
+{
+    return (char *)f + f->in_at;
+}
+
+static inline void *pl_future_out(plait_future *f)
+{
+    return (char *)f + f->out_at;
+}
+
+static inline bool pl_future_is_bytes(const plait_future *f)
+{
+    return f->task->flags & PLAIT_TASK_IS_BYTES;
+}
+
+/* A task of bytes: its argument, and where its result goes (freed with the future). */
+static inline struct plait_span *pl_future_bytes_in(plait_future *f)
+{
+    return &f->extra->bytes_in;
+}
+static inline struct plait_buffer *pl_future_bytes_out(plait_future *f)
+{
+    return &f->extra->bytes_out;
+}
+
+static inline bool pl_future_is_done(const plait_future *f)
+{
+    /* Acquire: pairs with the release of DONE in pl_future_complete(). */
+    return atomic_load_explicit(&((plait_future *)f)->waiters, memory_order_acquire) & PL_FUTURE_DONE;
+}
+
+/* True for exactly one caller. */
+static inline bool pl_future_claim(plait_future *f)
+{
+    return atomic_exchange_explicit(&f->claimed, 1, memory_order_acq_rel) == 0;
+}
+
+/* The task's timeout from its start, or 0. */
+static inline int64_t pl_future_timeout(const plait_future *f)
+{
+    return f->extra ? f->extra->timeout_ns : 0;
+}
+
+/* The extra part, made at first use; NULL when memory is short. Before completion, by who claimed it. */
+struct pl_future_extra *pl_future_extra(plait_future *f);
+
+/* Ends the future: code as the task returned it, or the executor's negative errno. The result must stand
+ * in pl_future_out() or pl_future_bytes_out() already, and what is known of a failure in extra->error
+ * (code, message and the names are filled in here). Fires the waiters and gives the executor's reference
+ * back. Exactly once, any thread, never waits. */
+void pl_future_complete(plait_future *f, int code, enum plait_reason reason);
+
+/* Adds a waiter; false when the future is done (the waiter was not added). */
+bool pl_future_watch(plait_future *f, struct pl_waiter *w);
+
+/* Takes a waiter off; false when it was fired already. Afterwards nobody refers to it. */
+bool pl_future_unwatch(plait_future *f, struct pl_waiter *w);
+
+void pl_future_ref(plait_future *f);
+void pl_future_unref(plait_future *f);
+
+#endif
