@@ -32,6 +32,18 @@
 // True where the switch must go through the wrapper that informs a sanitizer.
 #define PL_SANITIZED_SWITCH (PL_ASAN || PL_TSAN)
 
+#if PL_SANITIZED_SWITCH
+struct pl_context;
+
+// The sanitizers' parts of pl_context_make, _thread and _done.
+void pl_sanitize_make(struct pl_context *c, const void *stack_low, size_t stack_bytes);
+void pl_sanitize_thread(struct pl_context *c);
+void pl_sanitize_done(struct pl_context *c);
+
+// Where a new context starts: completes the switch, then calls c->entry(c->arg).
+void pl_sanitize_entry(void *context);
+#endif
+
 // Whether the process runs under valgrind; decided before main.
 extern bool pl_on_valgrind;
 

@@ -17,6 +17,7 @@
 #ifndef PL_ARCH_SWITCH_H
 #define PL_ARCH_SWITCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "arch/sanitize.h"
@@ -37,13 +38,15 @@
 struct pl_context {
 #ifdef PL_SWITCH_UCONTEXT
     ucontext_t saved;
+    void (*start)(void *arg);
+    void *start_arg;
 #else
     void *sp;    // offset 0; the assembly knows these four
     void *pc;    // offset 8
     void *frame; // offset 16: rbp, x29; holds `arg` until the first switch
     void *base;  // offset 24: rbx, x19; holds `entry` until the first switch
 #endif
-#if PL_SANITIZED_SWITCH || defined(PL_SWITCH_UCONTEXT)
+#if PL_SANITIZED_SWITCH
     void (*entry)(void *arg);
     void *arg;
 #endif
@@ -53,7 +56,8 @@ struct pl_context {
     size_t stack_bytes;
 #endif
 #if PL_TSAN
-    void *fiber;
+    void *fiber; // TSan's shadow of this context
+    bool fiber_made; // by us, not the thread's own
 #endif
     unsigned valgrind_stack;
 };
@@ -68,6 +72,10 @@ void pl_context_thread(struct pl_context *c);
 
 // Releases what sanitizers and valgrind hold for *c, which must not be running.
 void pl_context_done(struct pl_context *c);
+
+// The machine's part of pl_context_make.
+void pl_switch_prepare(struct pl_context *c, void *stack_low, size_t stack_bytes,
+                       void (*entry)(void *arg), void *arg);
 
 #ifdef PL_SWITCH_UCONTEXT
 void pl_switch_raw(struct pl_context *from, struct pl_context *to);

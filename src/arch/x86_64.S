@@ -44,11 +44,11 @@ pl_switch_called:
         .cfi_adjust_cfa_offset 8
         .cfi_rel_offset r15, 0
         leaq    1f(%rip), %rax
-        movq    8(%rsi), %rcx
         movq    %rsp, 0(%rdi)
         movq    %rax, 8(%rdi)
         movq    %rbp, 16(%rdi)
         movq    %rbx, 24(%rdi)
+        movq    8(%rsi), %rcx
         movq    0(%rsi), %rsp
         movq    16(%rsi), %rbp
         movq    24(%rsi), %rbx

@@ -23,11 +23,11 @@ static inline __attribute__((always_inline)) void pl_switch_raw(struct pl_contex
                                                                 struct pl_context *to)
 {
     __asm__ volatile("leaq 1f(%%rip), %%rax\n\t"
-                     "movq 8(%%rsi), %%rcx\n\t"
                      "movq %%rsp, 0(%%rdi)\n\t"
                      "movq %%rax, 8(%%rdi)\n\t"
                      "movq %%rbp, 16(%%rdi)\n\t"
                      "movq %%rbx, 24(%%rdi)\n\t"
+                     "movq 8(%%rsi), %%rcx\n\t"
                      "movq 0(%%rsi), %%rsp\n\t"
                      "movq 16(%%rsi), %%rbp\n\t"
                      "movq 24(%%rsi), %%rbx\n\t"
