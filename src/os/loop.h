@@ -3,16 +3,16 @@
  * loop.h - the event loop of one worker: a proactor over io_uring or epoll.
  *
  * DESIGN
- *   An operation (struct pl_op) is filled in by the caller, started, and completed exactly once: its
- *   result is stored and its done callback is called from pl_loop_poll on the loop's thread. The record
- *   lives in the caller's storage (the frame of a suspended fiber) and belongs to the loop from
- *   pl_loop_start until done is called; nothing is allocated per operation.
+ *   An operation (struct pl_op) is filled in by the caller, started, and completed exactly once:
+ * its result is stored and its done callback is called from pl_loop_poll on the loop's thread. The
+ * record lives in the caller's storage (the frame of a suspended fiber) and belongs to the loop
+ * from pl_loop_start until done is called; nothing is allocated per operation.
  *
  *   A loop belongs to the thread that first starts an operation, polls or arms; every call but
  *   pl_loop_wake must come from that thread. Initialising it elsewhere is allowed.
  *
- *   done callbacks may start and cancel operations; they must not poll. The usual callback makes a fiber
- *   ready and returns.
+ *   done callbacks may start and cancel operations; they must not poll. The usual callback makes a
+ * fiber ready and returns.
  *
  * Both backends obey the same contract; docs/event-loop.md explains them and has the measurements.
  */
@@ -39,18 +39,16 @@ enum pl_backend {
  * named are ignored. Results are those of the system call of the same name, -errno on failure.
  *
  *   NOP                                      0
- *   READ, WRITE    buf len offset            bytes; offset -1 is the file's position (streams: always -1)
- *   READV, WRITEV  iov len offset            bytes; len counts the iovecs
- *   RECV, SEND     buf len flags             bytes; flags are MSG_*; SIGPIPE is never raised
- *   RECVMSG, SENDMSG  msg flags              bytes
- *   ACCEPT         addr addrlen flags        the new descriptor; addr may be NULL; flags as accept4
- *   CONNECT        addr destlen              0
- *   POLL           flags                     the events that are ready (POLLIN, POLLOUT, ...), at least one
- *   OPENAT         path flags mode           the new descriptor; fd is the directory or AT_FDCWD
- *   CLOSE                                    0; operations waiting on the descriptor in this loop end with
- *                                            -ECANCELED (or with their result) first
- *   FSYNC          flags                     0; flags & PL_FSYNC_DATA: as fdatasync
- *   STATX          path flags mode statx     0; fd is the directory, mode is the STATX_* mask
+ *   READ, WRITE    buf len offset            bytes; offset -1 is the file's position (streams:
+ * always -1) READV, WRITEV  iov len offset            bytes; len counts the iovecs RECV, SEND buf
+ * len flags             bytes; flags are MSG_*; SIGPIPE is never raised RECVMSG, SENDMSG  msg flags
+ * bytes ACCEPT         addr addrlen flags        the new descriptor; addr may be NULL; flags as
+ * accept4 CONNECT        addr destlen              0 POLL           flags                     the
+ * events that are ready (POLLIN, POLLOUT, ...), at least one OPENAT         path flags mode the new
+ * descriptor; fd is the directory or AT_FDCWD CLOSE                                    0;
+ * operations waiting on the descriptor in this loop end with -ECANCELED (or with their result)
+ * first FSYNC          flags                     0; flags & PL_FSYNC_DATA: as fdatasync STATX path
+ * flags mode statx     0; fd is the directory, mode is the STATX_* mask
  */
 enum pl_op_code {
     PL_OP_NOP,
@@ -100,7 +98,8 @@ struct pl_op {
     int64_t result; /* >= 0 or a negative errno; untouched until completion */
     void (*done)(struct pl_op *op);
 
-    /* Private to the loop. Zero (as a designated initialiser leaves them) before the first start. */
+    /* Private to the loop. Zero (as a designated initialiser leaves them) before the first start.
+     */
     struct pl_op *next, *prev;
     uint64_t tag;
     unsigned state;
@@ -124,10 +123,10 @@ struct pl_loop {
 };
 
 /*
- * Makes a loop with room for about `entries` unsubmitted operations (0: a default; more than that many
- * may be in flight). The environment variable PLAIT_IO=epoll|uring overrides PL_BACKEND_AUTO only.
- * -EPERM or -ENOSYS where io_uring was asked for and is refused or lacks what is needed, -EMFILE,
- * -ENFILE, -ENOMEM; -EINVAL for another word in PLAIT_IO.
+ * Makes a loop with room for about `entries` unsubmitted operations (0: a default; more than that
+ * many may be in flight). The environment variable PLAIT_IO=epoll|uring overrides PL_BACKEND_AUTO
+ * only. -EPERM or -ENOSYS where io_uring was asked for and is refused or lacks what is needed,
+ * -EMFILE, -ENFILE, -ENOMEM; -EINVAL for another word in PLAIT_IO.
  */
 int pl_loop_init(struct pl_loop *l, enum pl_backend backend, unsigned entries);
 
@@ -138,16 +137,17 @@ void pl_loop_done(struct pl_loop *l);
 void pl_loop_start(struct pl_loop *l, struct pl_op *op);
 
 /*
- * Asks for an operation to end early. done is still called exactly once, from a later poll, with the
- * operation's result or -ECANCELED. May be repeated; does nothing for an operation not in flight.
+ * Asks for an operation to end early. done is still called exactly once, from a later poll, with
+ * the operation's result or -ECANCELED. May be repeated; does nothing for an operation not in
+ * flight.
  */
 void pl_loop_cancel(struct pl_loop *l, struct pl_op *op);
 
 /*
- * Submits what was started, waits until something completes, the loop is woken or the deadline passes,
- * and runs the done callbacks. deadline: 0 does not wait, INT64_MAX waits for ever, otherwise absolute
- * nanoseconds of CLOCK_MONOTONIC. Returns how many operations completed (0 after a wake, the deadline,
- * or a signal), a negative errno only when the loop is broken.
+ * Submits what was started, waits until something completes, the loop is woken or the deadline
+ * passes, and runs the done callbacks. deadline: 0 does not wait, INT64_MAX waits for ever,
+ * otherwise absolute nanoseconds of CLOCK_MONOTONIC. Returns how many operations completed (0 after
+ * a wake, the deadline, or a signal), a negative errno only when the loop is broken.
  */
 int pl_loop_poll(struct pl_loop *l, int64_t deadline);
 
@@ -158,9 +158,10 @@ int pl_loop_poll(struct pl_loop *l, int64_t deadline);
 void pl_loop_wake(struct pl_loop *l);
 
 /*
- * For driving the loop from a foreign one: call pl_loop_arm, wait until pl_loop_fd is readable, call
- * pl_loop_poll(l, 0), and again. Arming submits what was started and makes the descriptor readable when
- * something completes, at the deadline (INT64_MAX: none) or upon pl_loop_wake. 0 or a negative errno.
+ * For driving the loop from a foreign one: call pl_loop_arm, wait until pl_loop_fd is readable,
+ * call pl_loop_poll(l, 0), and again. Arming submits what was started and makes the descriptor
+ * readable when something completes, at the deadline (INT64_MAX: none) or upon pl_loop_wake. 0 or a
+ * negative errno.
  */
 int pl_loop_fd(struct pl_loop *l);
 int pl_loop_arm(struct pl_loop *l, int64_t deadline);
@@ -171,12 +172,12 @@ static inline unsigned pl_loop_inflight(const struct pl_loop *l)
     return l->inflight;
 }
 
-#define PL_RING_TASKRUN 4u /* IORING_SQ_TASKRUN */
+#define PL_RING_TASKRUN  4u /* IORING_SQ_TASKRUN */
 #define PL_RING_OVERFLOW 2u
 
 /*
- * A hint, without a system call, whether pl_loop_poll(l, 0) may have something to complete. With epoll it
- * cannot know and says so whenever anything is in flight: limit the rate of asking.
+ * A hint, without a system call, whether pl_loop_poll(l, 0) may have something to complete. With
+ * epoll it cannot know and says so whenever anything is in flight: limit the rate of asking.
  */
 static inline bool pl_loop_ready(const struct pl_loop *l)
 {
@@ -192,22 +193,23 @@ static inline bool pl_loop_ready(const struct pl_loop *l)
 }
 
 /*
- * Whether this backend would execute the operation synchronously inside pl_loop_start and could block the
- * loop there (epoll: regular files that are not in the page cache, openat, fsync, statx): better given to
- * a blocking pool with pl_op_block.
+ * Whether this backend would execute the operation synchronously inside pl_loop_start and could
+ * block the loop there (epoll: regular files that are not in the page cache, openat, fsync, statx):
+ * better given to a blocking pool with pl_op_block.
  */
 bool pl_loop_would_block_thread(struct pl_loop *l, struct pl_op *op);
 
 /*
- * Tries the operation at once, without a loop and without blocking. True: completed, result is set (done
- * is not called). False: it would block or is of a kind that cannot be tried (regular files, openat,
- * close, connect, fsync, statx); the record is as it was.
+ * Tries the operation at once, without a loop and without blocking. True: completed, result is set
+ * (done is not called). False: it would block or is of a kind that cannot be tried (regular files,
+ * openat, close, connect, fsync, statx); the record is as it was.
  */
 bool pl_op_try(struct pl_op *op);
 
 /*
- * Performs the operation on the calling plain thread, which blocks. deadline as in pl_loop_poll (0: do
- * not wait). Sets result: -ETIMEDOUT at the deadline. Restarts after signals. done is not called.
+ * Performs the operation on the calling plain thread, which blocks. deadline as in pl_loop_poll (0:
+ * do not wait). Sets result: -ETIMEDOUT at the deadline. Restarts after signals. done is not
+ * called.
  */
 void pl_op_block(struct pl_op *op, int64_t deadline);
 

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+// thread.c - threads of the library: named, and invisible to the program's signals.
+#include "os/thread.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/bug.h"
+#include "os/clock.h"
+#include "os/fault.h"
+
+static void signals_to_block(sigset_t *set)
+{
+    static const int open[] = {
+        SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, SIGPROF
+    };
+    sigfillset(set);
+    for (size_t i = 0; i < sizeof open / sizeof *open; i++)
+        sigdelset(set, open[i]);
+}
+
+int pl_thread_start(pthread_t *thread, const char *name, size_t stack_bytes, void *(*run)(void *),
+                    void *arg)
+{
+    int err = -pl_fault(PL_FAULT_SYSCALL);
+    if (err)
+        return -err;
+    pthread_attr_t attr;
+    err = pthread_attr_init(&attr);
+    if (err)
+        return -err;
+    if (stack_bytes)
+        err = pthread_attr_setstacksize(&attr, stack_bytes);
+    if (!err) {
+        // A thread inherits the mask of its creator: block before, so that no signal finds it
+        // unprotected, and restore after.
+        sigset_t blocked, before;
+        signals_to_block(&blocked);
+        PL_ASSERT(pthread_sigmask(SIG_SETMASK, &blocked, &before) == 0);
+        err = pthread_create(thread, &attr, run, arg);
+        PL_ASSERT(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    }
+    pthread_attr_destroy(&attr);
+    if (err)
+        return -err;
+    char short_name[16];
+    snprintf(short_name, sizeof short_name, "%s", name);
+    // Only for people who look at ps and gdb; a thread that has already ended has no name to set.
+    (void)pthread_setname_np(*thread, short_name);
+    return 0;
+}
+
+void pl_thread_join(pthread_t thread)
+{
+    int err = pthread_join(thread, NULL);
+    if (err)
+        PL_BUG("a thread is joined twice or by itself (error %d)", err);
+}
+
+int pl_thread_id(void)
+{
+    return (int)syscall(SYS_gettid);
+}
+
+int64_t pl_thread_cpu(void)
+{
+    return pl_thread_clock_read(CLOCK_THREAD_CPUTIME_ID);
+}
+
+int pl_thread_clock(pthread_t thread, clockid_t *clock)
+{
+    return -pthread_getcpuclockid(thread, clock);
+}
+
+int64_t pl_thread_clock_read(clockid_t clock)
+{
+    struct timespec t;
+    if (clock_gettime(clock, &t) < 0)
+        return -errno;
+    return t.tv_sec * PL_SECOND + t.tv_nsec;
+}
+
+void pl_thread_yield(void)
+{
+    sched_yield();
+}
