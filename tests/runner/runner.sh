@@ -5,7 +5,8 @@
 
 RUNNER=$CHECK_DIR/runner
 "${CC:-cc}" -D_GNU_SOURCE -std=gnu17 -I"$PLAIT_SOURCE/src" -I"$PLAIT_SOURCE/tests" \
-    "$PLAIT_SOURCE/tests/runner/cases.c" "$PLAIT_SOURCE/tests/check.c" -o "$RUNNER" -pthread || exit 1
+    "$PLAIT_SOURCE/tests/runner/cases.c" "$PLAIT_SOURCE/tests/check.c" -o "$RUNNER" -pthread ||
+    exit 1
 
 # fails CASE TEXT: the case fails and the output says TEXT
 fails() {
