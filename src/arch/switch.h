@@ -56,7 +56,7 @@ struct pl_context {
     size_t stack_bytes;
 #endif
 #if PL_TSAN
-    void *fiber; // TSan's shadow of this context
+    void *fiber;     // TSan's shadow of this context
     bool fiber_made; // by us, not the thread's own
 #endif
     unsigned valgrind_stack;
@@ -107,8 +107,8 @@ static inline __attribute__((always_inline)) void pl_context_switch(struct pl_co
     pl_switch_raw(from, to);
 }
 
-static inline __attribute__((always_inline, noreturn)) void pl_context_leave(struct pl_context *from,
-                                                                             struct pl_context *to)
+static inline __attribute__((always_inline, noreturn)) void pl_context_leave(
+    struct pl_context *from, struct pl_context *to)
 {
     pl_switch_raw(from, to);
     __builtin_unreachable();

@@ -16,7 +16,7 @@
 #include "os/memory.h"
 
 #define PL_STACK_DEFAULT_BYTES ((size_t)64 << 10)
-#define PL_STACK_MAX_BYTES ((size_t)64 << 20)
+#define PL_STACK_MAX_BYTES     ((size_t)64 << 20)
 
 struct pl_stack_slab;
 
@@ -34,6 +34,7 @@ struct pl_stack_pool {
     size_t idle_count;           // length of that list
     size_t idle_least;           // its shortest since the last trim: so many were never needed
     struct pl_stack_slab *slabs; // newest first; read by a signal handler of the same thread
+    struct pl_stack_slab *thaw;  // those with stacks whose memory was given back
     size_t stack_bytes;          // of each stack, header included, guard excluded
     size_t live;                 // handed out now
 };

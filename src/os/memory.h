@@ -28,8 +28,8 @@ int pl_memory_discard(void *at, size_t bytes);
 // The best guard that this kernel offers.
 enum pl_guard_kind pl_memory_guard_best(void);
 
-// Installs `count` guards of `bytes` each, `stride` apart. Returns how many now stand, counted from the
-// first, or a negative errno if none does: -ENOTSUP where the kind cannot be had here.
+// Installs `count` guards of `bytes` each, `stride` apart. Returns how many now stand, counted from
+// the first, or a negative errno if none does: -ENOTSUP where the kind cannot be had here.
 int pl_memory_guard(enum pl_guard_kind kind, void *first, size_t bytes, size_t stride, int count);
 
 // How many mappings the kernel allows this process.
