@@ -1,0 +1,70 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# What a stranger gets: `meson install`, then programs in C and C++ through pkg-config.
+. "${PLAIT_SOURCE:?}/tests/check.sh"
+
+ROOT=$CHECK_DIR/root
+CONSUMER=$PLAIT_SOURCE/tests/install/consumer.c
+export PKG_CONFIG_SYSROOT_DIR="$ROOT"
+
+installs() {
+    DESTDIR=$ROOT meson install --no-rebuild -C "$PLAIT_BUILD"
+    pc=$(find "$ROOT" -name plait.pc)
+    [ -n "$pc" ] || fail "no plait.pc was installed"
+    [ -n "$(find "$ROOT" -name 'libplait.so.0')" ] || fail "no libplait.so.0 was installed"
+}
+every_header_is_installed() {
+    (cd "$PLAIT_SOURCE/include" && find . -name '*.h' | sort) >ours
+    (cd "$(pkg-config --variable=prefix plait | sed "s|^|$ROOT|;s|^$ROOT$ROOT|$ROOT|")/include" &&
+        find . -name '*.h' | sort) >theirs
+    diff ours theirs
+}
+version_agrees() {
+    same version "$(pkg-config --modversion plait)" "$(sed -n "s/^  version: '\(.*\)',/\1/p" \
+        "$PLAIT_SOURCE/meson.build")"
+}
+
+# consumer NAME COMPILER LANGUAGE-FLAGS: shared, then static
+consumer() {
+    name=$1
+    shift
+    flags=$(pkg-config --cflags plait)
+    "$@" -Wall -Wextra -Werror $flags "$CONSUMER" -o "$name-shared" $(pkg-config --libs plait)
+    readelf -d "$name-shared" | grep -q 'NEEDED.*libplait.so.0' || fail "not linked to libplait.so.0"
+    same output 499500 "$(LD_LIBRARY_PATH=$libdir "./$name-shared")"
+    "$@" -Wall -Wextra -Werror $flags "$CONSUMER" -o "$name-static" "$libdir/libplait.a" \
+        $(pkg-config --static --libs plait | sed 's/-lplait\b//')
+    if readelf -d "$name-static" | grep -q libplait; then fail "still needs the shared library"; fi
+    same output 499500 "$("./$name-static")"
+}
+c_consumer() {
+    consumer c "${CC:-cc}" -std=c11
+}
+gnu_c_consumer() {
+    consumer gnu "${CC:-cc}" -std=gnu17
+}
+cpp_consumer() {
+    command -v g++ >/dev/null || skip "no C++ compiler"
+    consumer cpp g++ -std=c++20 -x c++
+}
+program_finds_its_library() {
+    [ -x "$PLAIT_BUILD/cli/plait" ] || skip "the program was not built"
+    program=$(find "$ROOT" -name plait -type f -perm -u+x)
+    "$program" --help >/dev/null
+}
+
+if grep -q fsanitize "$PLAIT_BUILD/build.ninja"; then
+    echo "a build with sanitizers is not what is installed"
+    exit 77
+fi
+t installs
+PKG_CONFIG_LIBDIR=$(dirname "$(find "$ROOT" -name plait.pc)")
+export PKG_CONFIG_LIBDIR
+libdir=$(dirname "$(find "$ROOT" -name libplait.a)")
+t every_header_is_installed
+t version_agrees
+t c_consumer
+t gnu_c_consumer
+t cpp_consumer
+t program_finds_its_library
+finish

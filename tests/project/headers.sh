@@ -1,0 +1,64 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Each header compiles alone: the public ones as strict C11 and C++17, the internal ones as gnu17.
+# The programs in the documents compile too.
+. "${PLAIT_SOURCE:?}/tests/check.sh"
+
+WARN="-Wall -Wextra -Werror -fsyntax-only"
+PUBLIC="-I$PLAIT_SOURCE/include"
+
+compilers() {
+    for compiler in "$@"; do
+        if command -v "$compiler" >/dev/null; then echo "$compiler"; fi
+    done
+}
+
+public_headers_are_c11() {
+    for cc in $(compilers gcc clang); do
+        (cd "$PLAIT_SOURCE/include" && find . -name '*.h') | sed 's|^\./||' | sort | while read -r h; do
+            echo "$cc $h"
+            printf '#include <%s>\nint main(void) { return 0; }\n' "$h" >x.c
+            "$cc" -std=c11 -Wpedantic $WARN $PUBLIC x.c || exit 1
+            "$cc" -std=gnu17 -Wpedantic $WARN $PUBLIC x.c || exit 1
+        done || exit 1
+    done
+}
+public_headers_are_cpp() {
+    for cc in $(compilers g++ clang++); do
+        (cd "$PLAIT_SOURCE/include" && find . -name '*.h') | sed 's|^\./||' | sort | while read -r h; do
+            echo "$cc $h"
+            printf '#include <%s>\nint main() { return 0; }\n' "$h" >x.cc
+            "$cc" -std=c++17 -Wpedantic $WARN $PUBLIC x.cc || exit 1
+            "$cc" -std=c++20 -Wpedantic $WARN $PUBLIC x.cc || exit 1
+        done || exit 1
+    done
+}
+internal_headers_stand_alone() {
+    (cd "$PLAIT_SOURCE/src" && find . -name '*.h') | sed 's|^\./||' | sort | while read -r h; do
+        printf '#include "%s"\nint main(void) { return 0; }\n' "$h" >x.c
+        "${CC:-cc}" -std=gnu17 -D_GNU_SOURCE $WARN -Wno-unused-function $PUBLIC \
+            "-I$PLAIT_SOURCE/src" x.c || exit 1
+    done
+}
+# Every block of C in a document that has a main() is a program; a reader will paste it.
+programs_in_documents_compile() {
+    find "$PLAIT_SOURCE" -maxdepth 1 -name '*.md' >list
+    find "$PLAIT_SOURCE/docs" -name '*.md' >>list 2>/dev/null || true
+    [ -s list ] || skip "there are no documents"
+    while read -r document; do
+        rm -f block.*.c
+        awk '/^```c$/ { on = 1; n++; next } /^```/ { on = 0 } on { print > ("block." n ".c") }' \
+            "$document"
+        for block in block.*.c; do
+            [ -e "$block" ] && grep -q 'main(' "$block" || continue
+            echo "$document, block $block"
+            "${CC:-cc}" -std=gnu17 $WARN $PUBLIC "$block" || exit 1
+        done
+    done <list
+}
+
+t public_headers_are_c11
+t public_headers_are_cpp
+t internal_headers_stand_alone
+t programs_in_documents_compile
+finish

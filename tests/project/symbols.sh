@@ -1,0 +1,41 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The binary interface: declared = listed in the map = exported; inside, every name has the prefix.
+. "${PLAIT_SOURCE:?}/tests/check.sh"
+
+exported_is_listed_is_declared() {
+    "$PLAIT_SOURCE/tools/symbols" "$PLAIT_BUILD/src/libplait.so"
+}
+internal_names_have_the_prefix() {
+    nm -g --defined-only "$PLAIT_BUILD/src/libplait.a" 2>/dev/null |
+        awk 'NF == 3 && $3 !~ /^(pl_|plait_|__(a|t|ub|l)san|__odr_asan)/ { print $3 }' | sort -u >names
+    [ ! -s names ] || fail "not prefixed pl_: $(tr '\n' ' ' <names)"
+}
+core_needs_libc_alone() {
+    readelf -d "$PLAIT_BUILD/src/libplait.so" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' |
+        grep -vE '^(libc|libpthread|lib[atu]b?san|ld-linux.*)\.so' >needed || true
+    [ ! -s needed ] || fail "the library also needs: $(tr '\n' ' ' <needed)"
+}
+stack_is_not_executable() {
+    readelf -lW "$PLAIT_BUILD/src/libplait.so" | grep GNU_STACK | grep -qv RWE
+}
+a_difference_is_noticed() {
+    mkdir -p tree/src tree/include
+    cp -r "$PLAIT_SOURCE/include/." tree/include
+    cp "$PLAIT_SOURCE/src/libplait.map" tree/src
+    "$PLAIT_SOURCE/tools/symbols" --root tree
+    echo 'PLAIT_API int plait_forgotten(int (*fn)(void));' >>tree/include/plait/base.h
+    "$PLAIT_SOURCE/tools/symbols" --root tree >out && fail "a symbol that the map lacks was accepted"
+    grep -q "plait_forgotten is in the headers but not in src/libplait.map" out
+    cp -r "$PLAIT_SOURCE/include/." tree/include
+    sed -i 's/^local:/    plait_zombie;\n&/' tree/src/libplait.map
+    "$PLAIT_SOURCE/tools/symbols" --root tree >out && fail "an undeclared symbol was accepted"
+    grep -q "plait_zombie is in src/libplait.map but not in the headers" out
+}
+
+t exported_is_listed_is_declared
+t internal_names_have_the_prefix
+t core_needs_libc_alone
+t stack_is_not_executable
+t a_difference_is_noticed
+finish
