@@ -108,7 +108,7 @@ int pl_memory_guard(enum pl_guard_kind kind, void *first, size_t bytes, size_t s
 enum pl_guard_kind pl_memory_guard_best(void)
 {
     size_t page = pl_memory_page();
-    char *at;
+    char *at = NULL;
 
     if (pl_memory_reserve(page, &at) < 0)
         return PL_GUARD_MPROTECT;
