@@ -24,15 +24,15 @@ version_agrees() {
         "$PLAIT_SOURCE/meson.build")"
 }
 
-# consumer NAME COMPILER LANGUAGE-FLAGS: shared, then static
+# consumer NAME COMPILER FLAG...: shared, then static
 consumer() {
-    name=$1
-    shift
+    name=$1 compiler=$2
+    shift 2
     flags=$(pkg-config --cflags plait)
-    "$@" -Wall -Wextra -Werror $flags "$CONSUMER" -o "$name-shared" $(pkg-config --libs plait)
+    "$compiler" -Wall -Wextra -Werror "$@" $flags "$CONSUMER" -o "$name-shared" $(pkg-config --libs plait)
     readelf -d "$name-shared" | grep -q 'NEEDED.*libplait.so.0' || fail "not linked to libplait.so.0"
     same output 499500 "$(LD_LIBRARY_PATH=$libdir "./$name-shared")"
-    "$@" -Wall -Wextra -Werror $flags "$CONSUMER" -o "$name-static" "$libdir/libplait.a" \
+    "$compiler" -Wall -Wextra -Werror "$@" $flags "$CONSUMER" -o "$name-static" "$libdir/libplait.a" \
         $(pkg-config --static --libs plait | sed 's/-lplait\b//')
     if readelf -d "$name-static" | grep -q libplait; then fail "still needs the shared library"; fi
     same output 499500 "$("./$name-static")"
@@ -45,7 +45,9 @@ gnu_c_consumer() {
 }
 cpp_consumer() {
     command -v g++ >/dev/null || skip "no C++ compiler"
-    consumer cpp g++ -std=c++20 -x c++
+    cp "$CONSUMER" consumer.cc
+    CONSUMER=consumer.cc
+    consumer cpp g++ -std=c++20 -Wno-missing-field-initializers
 }
 program_finds_its_library() {
     [ -x "$PLAIT_BUILD/cli/plait" ] || skip "the program was not built"
