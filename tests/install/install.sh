@@ -28,11 +28,11 @@ version_agrees() {
 consumer() {
     name=$1 compiler=$2
     shift 2
-    flags=$(pkg-config --cflags plait)
-    "$compiler" -Wall -Wextra -Werror "$@" $flags "$CONSUMER" -o "$name-shared" $(pkg-config --libs plait)
-    readelf -d "$name-shared" | grep -q 'NEEDED.*libplait.so.0' || fail "not linked to libplait.so.0"
+    set -- -Wall -Wextra -Werror "$@" $(pkg-config --cflags plait) "$CONSUMER"
+    "$compiler" "$@" -o "$name-shared" $(pkg-config --libs plait)
+    readelf -d "$name-shared" | grep -q 'NEEDED.*libplait.so.0' || fail "links no libplait.so.0"
     same output 499500 "$(LD_LIBRARY_PATH=$libdir "./$name-shared")"
-    "$compiler" -Wall -Wextra -Werror "$@" $flags "$CONSUMER" -o "$name-static" "$libdir/libplait.a" \
+    "$compiler" "$@" -o "$name-static" "$libdir/libplait.a" \
         $(pkg-config --static --libs plait | sed 's/-lplait\b//')
     if readelf -d "$name-static" | grep -q libplait; then fail "still needs the shared library"; fi
     same output 499500 "$("./$name-static")"
