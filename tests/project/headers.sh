@@ -13,9 +13,13 @@ compilers() {
     done
 }
 
+headers_of() {
+    (cd "$PLAIT_SOURCE/$1" && find . -name '*.h') | sed 's|^\./||' | sort
+}
+
 public_headers_are_c11() {
     for cc in $(compilers gcc clang); do
-        (cd "$PLAIT_SOURCE/include" && find . -name '*.h') | sed 's|^\./||' | sort | while read -r h; do
+        headers_of include | while read -r h; do
             echo "$cc $h"
             printf '#include <%s>\nint main(void) { return 0; }\n' "$h" >x.c
             "$cc" -std=c11 -Wpedantic $WARN $PUBLIC x.c || exit 1
@@ -25,7 +29,7 @@ public_headers_are_c11() {
 }
 public_headers_are_cpp() {
     for cc in $(compilers g++ clang++); do
-        (cd "$PLAIT_SOURCE/include" && find . -name '*.h') | sed 's|^\./||' | sort | while read -r h; do
+        headers_of include | while read -r h; do
             echo "$cc $h"
             printf '#include <%s>\nint main() { return 0; }\n' "$h" >x.cc
             "$cc" -std=c++17 -Wpedantic $WARN $PUBLIC x.cc || exit 1
@@ -35,8 +39,7 @@ public_headers_are_cpp() {
 }
 # Except the parts of arch/switch.h: they are for one machine each and follow its types.
 internal_headers_stand_alone() {
-    (cd "$PLAIT_SOURCE/src" && find . -name '*.h') | sed 's|^\./||' | sort |
-        grep -vE '^arch/(x86_64|aarch64)\.h$' | while read -r h; do
+    headers_of src | grep -vE '^arch/(x86_64|aarch64)\.h$' | while read -r h; do
         printf '#include "%s"\nint main(void) { return 0; }\n' "$h" >x.c
         "${CC:-cc}" -std=gnu17 -D_GNU_SOURCE $WARN -Wno-unused-function $PUBLIC \
             "-I$PLAIT_SOURCE/src" x.c || exit 1

@@ -105,10 +105,10 @@ calls() {
     "$PLAIT_SOURCE/tools/tidy" --root tree
 }
 orderings() {
-    filler='int a;\nint b;\nint c;\nint d;\nint e;\nint f;\n'
-    spoil src/core/go.c "${filler}x = memory_order_acquire;" "a memory ordering without a comment"
+    before='// A comment.\nvoid f(void)\n{\n}\n'
+    spoil src/core/go.c "${before}x = memory_order_acquire;" "a memory ordering without a comment"
     good_tree
-    printf "${filler}x = memory_order_acquire; // pairs with y\n" >>tree/src/core/go.c
+    printf "${before}x = memory_order_acquire; // pairs with y\n" >>tree/src/core/go.c
     "$PLAIT_SOURCE/tools/tidy" --root tree
 }
 dead_header() {
