@@ -106,12 +106,18 @@ struct pl_op {
     unsigned want;
 };
 
+// A doubly linked list of operations, in order of arrival.
+struct pl_op_list {
+    struct pl_op *first, *last;
+};
+
 struct pl_loop_vtable;
 
 struct pl_loop {
     const struct pl_loop_vtable *vtable;
     void *impl;
     unsigned inflight;
+    struct pl_op_list finished; /* completed; done is called by the next poll */
 
     /* How pl_loop_ready looks without a system call; NULL where the backend has no such words. */
     const _Atomic uint32_t *cq_tail, *sq_flags;
@@ -183,7 +189,7 @@ static inline bool pl_loop_ready(const struct pl_loop *l)
 {
     if (l->inflight == 0)
         return false;
-    if (!l->cq_tail)
+    if (l->finished.first || !l->cq_tail)
         return true;
     /* Relaxed: a hint; pl_loop_poll reads the tail again with acquire. */
     return atomic_load_explicit(l->cq_tail, memory_order_relaxed) !=

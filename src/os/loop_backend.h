@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT
+/*
+ * loop_backend.h - what loop.c and its two backends share; nobody else includes it.
+ *
+ * The life of an operation, in op->state:
+ *
+ *     FREE --start--> BACKLOG --> RING or WAITING --> FINISHED --> FREE, then done()
+ *
+ *   BACKLOG   (io_uring) linked in the backlog: the submission queue had no room
+ *   RING      (io_uring) the kernel has it, or will at the next submit
+ *   WAITING   (epoll) linked in a list of its descriptor
+ *   FINISHED  result is stored, linked in the list of those whose done is to be called
+ *
+ * The flags above the state: CANCEL: pl_loop_cancel was called. POLLING: (io_uring) the request in the
+ * kernel is a poll, after which the operation itself is submitted again. LINKED: (io_uring) state RING and
+ * linked in the backlog, waiting for room for its cancel request.
+ */
+#ifndef PL_OS_LOOP_BACKEND_H
+#define PL_OS_LOOP_BACKEND_H
+
+#include "os/loop.h"
+
+enum {
+    PL_OP_FREE,
+    PL_OP_BACKLOG,
+    PL_OP_RING,
+    PL_OP_WAITING,
+    PL_OP_FINISHED,
+    PL_OP_STATE_MASK = 15,
+    PL_OP_CANCEL = 16,
+    PL_OP_POLLING = 32,
+    PL_OP_LINKED = 64,
+};
+
+struct pl_loop_vtable {
+    void (*done)(struct pl_loop *l);
+    void (*start)(struct pl_loop *l, struct pl_op *op);
+    void (*cancel)(struct pl_loop *l, struct pl_op *op);
+    int (*poll)(struct pl_loop *l, int64_t deadline);
+    void (*signal)(struct pl_loop *l); // end the sleep of a loop in state SLEEPING; any thread
+    int (*fd)(struct pl_loop *l);
+    int (*arm)(struct pl_loop *l, int64_t deadline);
+    bool (*would_block)(struct pl_loop *l, struct pl_op *op);
+};
+
+int pl_uring_init(struct pl_loop *l, unsigned entries);
+int pl_epoll_init(struct pl_loop *l, unsigned entries);
+
+static inline void pl_op_list_add(struct pl_op_list *list, struct pl_op *op)
+{
+    op->next = NULL;
+    op->prev = list->last;
+    if (list->last)
+        list->last->next = op;
+    else
+        list->first = op;
+    list->last = op;
+}
+
+static inline void pl_op_list_remove(struct pl_op_list *list, struct pl_op *op)
+{
+    if (op->prev)
+        op->prev->next = op->next;
+    else
+        list->first = op->next;
+    if (op->next)
+        op->next->prev = op->prev;
+    else
+        list->last = op->prev;
+    op->next = op->prev = NULL;
+}
+
+// Stores the result and queues the operation for pl_loop_run_finished.
+static inline void pl_loop_finish(struct pl_loop *l, struct pl_op *op, int64_t result)
+{
+    op->result = result;
+    op->state = PL_OP_FINISHED;
+    pl_op_list_add(&l->finished, op);
+}
+
+// Calls done for every operation that is finished now (their callbacks may finish more, for the next
+// poll) and returns how many there were.
+int pl_loop_run_finished(struct pl_loop *l);
+
+// The wake protocol, drawn in loop.c. sleep: false when a wake is pending, and the loop must not sleep.
+bool pl_loop_wake_sleep(struct pl_loop *l);
+void pl_loop_wake_awake(struct pl_loop *l);
+bool pl_loop_wake_pending(struct pl_loop *l);
+
+/*
+ * Operations as plain system calls (op.c).
+ *
+ * attempt: without blocking; the result, or -EAGAIN where it would block. Only for operations that
+ * wait for their descriptor (pl_op_waits) and have been started, where they need to be.
+ * perform: the plain call, which may block. Neither raises SIGPIPE nor returns -EINTR.
+ */
+int64_t pl_op_attempt(const struct pl_op *op);
+int64_t pl_op_perform(const struct pl_op *op);
+
+// Starts a connect. -EINPROGRESS: under way, and attempt tells how it ended. -EAGAIN is an answer (a UNIX
+// socket whose listener has a full queue): nothing would tell when there is room.
+int64_t pl_op_connect_start(const struct pl_op *op);
+
+// Whether the operation is of the kind that waits until its descriptor is ready.
+bool pl_op_waits(const struct pl_op *op);
+
+// What poll(2) must report before the operation is worth another attempt.
+short pl_op_poll_events(const struct pl_op *op);
+
+// Whether -EAGAIN is the answer that the caller asked for (MSG_DONTWAIT).
+bool pl_op_wants_eagain(const struct pl_op *op);
+
+// Whether reads and writes of it cannot be waited for with poll(2): a regular file, directory or disk.
+bool pl_fd_is_file(int fd);
+
+// Whether the kernel knows RWF_NOSIGNAL (Linux 6.18): writes that cannot raise SIGPIPE.
+bool pl_rwf_nosignal(void);
+#ifndef RWF_NOSIGNAL
+#define RWF_NOSIGNAL 0x00000100
+#endif
+
+// For older kernels: between enter and leave no SIGPIPE reaches the program from this thread.
+struct pl_sigpipe {
+    bool blocked_here, was_pending;
+};
+bool pl_sigpipe_unblocked(void); // in this thread; where it is blocked there is nothing to guard
+struct pl_sigpipe pl_sigpipe_enter(void);
+void pl_sigpipe_leave(struct pl_sigpipe guard);
+
+// The largest transfer that the kernel makes in one call; io_uring's lengths are 32 bits wide.
+#define PL_MAX_TRANSFER ((size_t)0x7ffff000)
+
+#endif
