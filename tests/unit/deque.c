@@ -107,7 +107,7 @@ static struct {
     struct pl_deque deque;
     _Atomic int stop;
     struct {
-        int payload;       // written without synchronisation but the deque's
+        int payload; // written without synchronisation but the deque's
         _Atomic int taken;
     } items[ITEMS];
 } shared;
