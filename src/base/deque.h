@@ -16,8 +16,8 @@
  *       steal ->                   <- pop, push ->
  *
  *   The one hard case is the last item. The owner takes it away from the thieves by lowering bottom
- *   before it looks at top; a thief looks at top, then at bottom. Of the owner's store-then-load and
- *   the thief's load-then-load at least one must see the other [pair LAST]: that is what the
+ *   before it looks at top; a thief looks at top, then at bottom. Of the owner's store-then-load
+ *   and the thief's load-then-load at least one must see the other [pair LAST]: that is what the
  *   sequentially consistent accesses are for. The paper puts fences there. Accesses are used here,
  *   because ThreadSanitizer does not understand fences; on x86-64 the cost is the same (one xchg in
  *   pop, plain loads in steal), on aarch64 it is less (stlr, ldar).
@@ -25,9 +25,9 @@
  *   push has no fence and no locked instruction. Whoever must know that a sleeping thief will see
  *   the item adds a full fence of their own.
  *
- *   Growth copies the items into an array of twice the size. Thieves may still read the old one, and
- *   what they read there is right whenever their swap of top succeeds; so old arrays are kept until
- *   pl_deque_done(). Together they are smaller than the one in use.
+ *   Growth copies the items into an array of twice the size. Thieves may still read the old one,
+ *   and what they read there is right whenever their swap of top succeeds; so old arrays are kept
+ *   until pl_deque_done(). Together they are smaller than the one in use.
  *
  *   Memory comes through two functions that the owner gives, because this directory must not know
  *   the allocator above it, and growth must be one of the allocations that tests make fail.
@@ -77,8 +77,8 @@ static inline struct pl_deque_array *pl_deque_array_new(struct pl_deque *d, int6
     return a;
 }
 
-/* An empty deque that starts with room for `capacity` items (rounded up to a power of two) and grows
- * until it holds `limit`. 0 or -ENOMEM. */
+/* An empty deque that starts with room for `capacity` items (rounded up to a power of two) and
+ * grows until it holds `limit`. 0 or -ENOMEM. */
 static inline int pl_deque_init(struct pl_deque *d, size_t capacity, size_t limit,
                                 void *(*alloc)(size_t bytes), void (*release)(void *block))
 {
@@ -247,8 +247,8 @@ static inline void *pl_deque_pop_alone(struct pl_deque *d)
 }
 
 /* How many items there were at about this time. Any thread. Sequentially consistent, so that after
- * publishing that it goes to sleep a thief that reads 0 here missed nothing that was pushed before a
- * fence. */
+ * publishing that it goes to sleep a thief that reads 0 here missed nothing that was pushed before
+ * a fence. */
 static inline size_t pl_deque_size_hint(const struct pl_deque *d)
 {
     struct pl_deque *m = (struct pl_deque *)d;

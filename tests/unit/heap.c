@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The pairing heap: order, removal from anywhere, equal keys, and a million nodes without recursion.
+// The pairing heap: order, removal from anywhere, equal keys, and a million nodes without
+// recursion.
 #include "base/heap.h"
 
 #include <stdlib.h>

@@ -4,19 +4,20 @@
  *
  * DESIGN
  *   Include this, then the header under test: its atomic operations are redirected to the model.
- *   The threads of a program are contexts on one real thread; before each operation that others could
- *   notice, control goes to a driver that picks who goes on. A run is a sequence of choices, and runs
- *   are repeated with the last choice changed until there are no more (depth first). A state that was
- *   met before, equal memory and equal values read by each thread, is not gone into again.
+ *   The threads of a program are contexts on one real thread; before each operation that others
+ *   could notice, control goes to a driver that picks who goes on. A run is a sequence of choices,
+ *   and runs are repeated with the last choice changed until there are no more (depth first). A
+ *   state that was met before, equal memory and equal values read by each thread, is not gone into
+ *   again.
  *
  *   SC    operations take effect at once, in the order of the interleaving.
  *   TSO   x86: stores wait in a buffer a thread, which drains in order, at any time; a sequentially
  *         consistent store and a compare-and-swap drain it first.
  *   C11   a load may read any store that its thread has not been told about; an acquire load of a
- *         release store tells its thread all that the storing thread knew. A sequentially consistent
- *         load reads no older than what such operations did to that location. (Stores are placed at
- *         the end of the modification order, no load reads from the future, and a location whose
- *         value is swapped never returns to an old value.)
+ *         release store tells its thread all that the storing thread knew. A sequentially
+ *         consistent load reads no older than what such operations did to that location. (Stores
+ *         are placed at the end of the modification order, no load reads from the future, and a
+ *         location whose value is swapped never returns to an old value.)
  *
  *   Everything atomic must lie in model_run.arena and be 8 bytes.
  */
