@@ -10,6 +10,10 @@
  *   everything that points to them: an executor its tasks, a scope its children.
  *   Marking a node wakes nobody: who marks also notifies the strands concerned (strand.h).
  *
+ *   Chains get as long as calls are nested, so a strand does not walk its chain at every look: a counter of
+ *   the whole process grows with every mark, and a strand remembers the count at which it last found its
+ *   chain clean.
+ *
  *   Ordering: marking is sequentially consistent, and pairs with the sequentially consistent publication
  *   of a started child's strand: either the canceller sees the strand and notifies it, or the strand sees
  *   the mark when it starts or before it first waits.
@@ -36,11 +40,17 @@ static inline void pl_cancel_init(struct pl_cancel *c, struct pl_cancel *parent,
     atomic_init(&c->reason, PLAIT_REASON_NONE);
 }
 
+/* How many nodes have been marked so far, plus one. */
+extern _Atomic uint64_t pl_cancel_epoch;
+
 /* True when this call did it; false when it was marked before. */
 static inline bool pl_cancel_mark(struct pl_cancel *c, enum plait_reason reason)
 {
     uint32_t none = PLAIT_REASON_NONE;
-    return atomic_compare_exchange_strong(&c->reason, &none, reason);
+    if (!atomic_compare_exchange_strong(&c->reason, &none, reason))
+        return false;
+    atomic_fetch_add(&pl_cancel_epoch, 1);
+    return true;
 }
 
 static inline enum plait_reason pl_cancel_reason(const struct pl_cancel *c)

@@ -12,11 +12,9 @@
  *   takes itself off that list under the list's lock before its frame goes, and lists fire under their
  *   lock: so nobody fires a dead record.
  *
- *   Cancellation. A canceller marks the node (cancel.h) and calls pl_strand_notify(): for a fiber that
- *   posts a message to its worker, which, on its own thread, looks whether the strand is cancelled and
- *   waits interruptibly, and fires the wait; for a plain thread it fires the wait under the strand's lock.
- *   A stale or superfluous notification finds nothing and does nothing. Fibers' memory is never unmapped
- *   while their executor is open, so a notification may come late.
+ *   Cancellation. A canceller marks the node (cancel.h) and tells what it belongs to (notify.h); that ends
+ *   in pl_strand_interrupt(), on the strand's own worker, or for a plain thread under the strand's lock.
+ *   A superfluous interrupt finds nothing to do and does nothing.
  */
 #ifndef PL_CORE_STRAND_H
 #define PL_CORE_STRAND_H
@@ -43,6 +41,7 @@ struct pl_strand {
     struct pl_scope *scope;     /* innermost open scope of this strand's task, or NULL */
     struct pl_wait *waiting;    /* while it waits interruptibly; a plain thread's under `lock` */
     const char *task;           /* name of the running task, or NULL */
+    uint64_t clean;             /* pl_cancel_epoch when its chain was last found clean; 0: unknown */
     _Atomic uint32_t lock;      /* plain threads only: waiting and scope against cancellers */
 };
 
@@ -75,11 +74,30 @@ enum pl_wait_state pl_wait(struct pl_wait *w, int64_t deadline);
  * reaped. */
 void pl_wait_uninterrupted(struct pl_wait *w);
 
-/* Looks again whether the strand is cancelled; see above. Any thread. */
-void pl_strand_notify(struct pl_strand *s);
+/* Looks again whether the strand is cancelled, and ends its wait if so. On its worker's thread; for a plain
+ * thread's strand, on any. */
+void pl_strand_interrupt(struct pl_strand *s);
 
-/* 0, -ECANCELED or -ETIMEDOUT: marks an expired deadline. */
+/* A plain thread's `waiting` and `scope` change under this lock. Short, never held while waiting. */
+void pl_strand_lock(struct pl_strand *s);
+void pl_strand_unlock(struct pl_strand *s);
+
+/* A timer that pl_wait() armed is due. On the worker's own stack. */
+struct pl_heap_node;
+void pl_strand_timer_due(struct pl_heap_node *node);
+
+/* Whether the chain is marked, as a code; does not look at the clock. */
+int pl_strand_marked_slow(struct pl_strand *s);
+static inline int pl_strand_marked(struct pl_strand *s)
+{
+    return atomic_load(&pl_cancel_epoch) == s->clean ? 0 : pl_strand_marked_slow(s);
+}
+
+/* 0, -ECANCELED or -ETIMEDOUT: looks at the clock, and marks a deadline that has passed. */
 int pl_strand_cancelled(struct pl_strand *s);
+
+/* Lets the others of its worker go first. 0, or why it is cancelled. */
+int pl_strand_yield(struct pl_strand *s);
 
 /* After PL_WAIT_CANCELLED: the code to return. Never 0. */
 int pl_strand_code(struct pl_strand *s);

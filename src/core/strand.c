@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: MIT
+// strand.c - waiting and being interrupted, on fibers and on plain threads.
+#include "core/strand.h"
+#include "base/bug.h"
+#include "base/relax.h"
+#include "core/notify.h"
+#include "core/scope.h"
+#include "core/worker.h"
+#include "os/clock.h"
+#include "os/futex.h"
+#include "os/thread.h"
+
+struct timer {
+    struct pl_heap_node node;
+    struct pl_wait *wait;
+    enum pl_wait_state why;
+};
+
+PL_NOINLINE struct pl_strand *pl_strand_current(void)
+{
+    static _Thread_local struct pl_strand plain;
+    struct pl_worker *w = pl_worker_current();
+    return w && w->current ? &w->current->strand : &plain;
+}
+
+/* A plain thread's strand is looked at by other threads only while it is in a scope. */
+void pl_strand_lock(struct pl_strand *s)
+{
+    /* Acquire: pairs with the release in pl_strand_unlock(). */
+    while (atomic_exchange_explicit(&s->lock, 1, memory_order_acquire) != 0)
+        pl_relax();
+}
+
+void pl_strand_unlock(struct pl_strand *s)
+{
+    atomic_store_explicit(&s->lock, 0, memory_order_release);
+}
+
+bool pl_wait_fire(struct pl_wait *w, enum pl_wait_state why)
+{
+    /* The frame of w may go as soon as the swap is done: read first what is needed after it. */
+    struct pl_strand *s = w->strand;
+    uint32_t armed = PL_WAIT_ARMED;
+    /* Release: what the firer did is visible to the waiter, which loads with acquire. */
+    if (!atomic_compare_exchange_strong_explicit(&w->state, &armed, why, memory_order_acq_rel,
+                                                 memory_order_relaxed))
+        return false;
+    if (!s->worker) {
+        pl_futex_wake(&w->state, 1);
+        return true;
+    }
+    struct pl_fiber *f = pl_fiber_of(s);
+    if (s->worker == pl_worker_current())
+        pl_worker_ready(s->worker, f);
+    else
+        pl_worker_send(s->worker, &f->wake);
+    return true;
+}
+
+static enum pl_wait_state wait_state(struct pl_wait *w)
+{
+    return (enum pl_wait_state)atomic_load_explicit(&w->state, memory_order_acquire);
+}
+
+void pl_wait_uninterrupted(struct pl_wait *w)
+{
+    struct pl_strand *s = w->strand;
+    if (s->worker) {
+        /* Also when it was fired already: who fires makes the fiber ready, exactly once. */
+        pl_fiber_suspend(pl_fiber_of(s));
+        PL_ASSERT(wait_state(w) != PL_WAIT_ARMED);
+        return;
+    }
+    while (wait_state(w) == PL_WAIT_ARMED)
+        pl_futex_wait(&w->state, PL_WAIT_ARMED, PL_FOREVER);
+}
+
+/* On the worker's own stack. */
+void pl_strand_timer_due(struct pl_heap_node *node)
+{
+    struct timer *t = PL_CONTAINER(node, struct timer, node);
+    if (t->why == PL_WAIT_CANCELLED)
+        pl_strand_interrupt(t->wait->strand);
+    else if (t->wait->interrupt)
+        t->wait->interrupt(t->wait);
+    else
+        pl_wait_fire(t->wait, t->why);
+}
+
+static enum pl_wait_state wait_fiber(struct pl_wait *w, struct timer *t)
+{
+    struct pl_strand *s = w->strand;
+    struct pl_heap *timers = &s->worker->timers;
+    /* A canceller that comes after this look sends a message to this very thread, which will find
+     * s->waiting. The firer makes the fiber ready, so it suspends in either case. */
+    if (pl_strand_marked(s) != 0)
+        pl_wait_fire(w, PL_WAIT_CANCELLED);
+    if (t->node.key != PLAIT_NEVER)
+        pl_heap_push(timers, &t->node);
+    s->waiting = w;
+    pl_fiber_suspend(pl_fiber_of(s));
+    s->waiting = NULL;
+    if (t->node.key != PLAIT_NEVER && pl_heap_is_linked(&t->node))
+        pl_heap_remove(timers, &t->node);
+    return wait_state(w);
+}
+
+static enum pl_wait_state wait_thread(struct pl_wait *w, struct timer *t)
+{
+    struct pl_strand *s = w->strand;
+    pl_strand_lock(s);
+    s->waiting = w;
+    pl_strand_unlock(s);
+    /* From here on a canceller finds the wait; one that came before is seen by this look. */
+    if (pl_strand_cancelled(s) != 0)
+        pl_wait_fire(w, PL_WAIT_CANCELLED);
+    while (wait_state(w) == PL_WAIT_ARMED)
+        if (pl_futex_wait(&w->state, PL_WAIT_ARMED, t->node.key) == -ETIMEDOUT)
+            pl_wait_fire(w, t->why);
+    pl_strand_lock(s);
+    s->waiting = NULL;
+    pl_strand_unlock(s);
+    return wait_state(w);
+}
+
+enum pl_wait_state pl_wait(struct pl_wait *w, int64_t deadline)
+{
+    struct pl_strand *s = w->strand;
+    if (wait_state(w) != PL_WAIT_ARMED) {
+        if (s->worker)
+            pl_fiber_suspend(pl_fiber_of(s)); /* the firer has made it ready */
+        return wait_state(w);
+    }
+    struct timer t = {.wait = w, .why = PL_WAIT_TIMEOUT};
+    t.node.key = deadline > 0 ? deadline : PLAIT_NEVER;
+    if (s->cancel && s->cancel->deadline <= t.node.key && s->cancel->deadline != PLAIT_NEVER) {
+        t.node.key = s->cancel->deadline;
+        t.why = PL_WAIT_CANCELLED;
+    }
+    return s->worker ? wait_fiber(w, &t) : wait_thread(w, &t);
+}
+
+void pl_strand_interrupt(struct pl_strand *s)
+{
+    if (!s->worker)
+        pl_strand_lock(s);
+    if (pl_strand_cancelled(s) != 0) {
+        struct pl_wait *w = s->waiting;
+        if (w && w->interrupt)
+            w->interrupt(w);
+        else if (w)
+            pl_wait_fire(w, PL_WAIT_CANCELLED);
+        pl_scope_pass_on(s->scope);
+    }
+    if (!s->worker)
+        pl_strand_unlock(s);
+}
+
+_Atomic uint64_t pl_cancel_epoch = 1;
+
+int pl_strand_marked_slow(struct pl_strand *s)
+{
+    /* The count is read before the walk: what is marked meanwhile makes the next look walk again. */
+    uint64_t epoch = atomic_load(&pl_cancel_epoch);
+    enum plait_reason reason = pl_cancel_chain(s->cancel);
+    if (reason == PLAIT_REASON_NONE)
+        s->clean = epoch;
+    return pl_reason_code(reason);
+}
+
+int pl_strand_cancelled(struct pl_strand *s)
+{
+    int code = pl_strand_marked(s);
+    struct pl_cancel *c = s->cancel;
+    if (code == 0 && c && c->deadline != PLAIT_NEVER && pl_now() >= c->deadline) {
+        pl_cancel_expire(c);
+        code = -ETIMEDOUT;
+    }
+    return code;
+}
+
+int pl_strand_code(struct pl_strand *s)
+{
+    int code = pl_strand_cancelled(s);
+    return code ? code : -ECANCELED;
+}
+
+static void notified(struct pl_job *message, int refused)
+{
+    (void)refused;
+    struct pl_notify *n = PL_CONTAINER(message, struct pl_notify, job);
+    pl_strand_interrupt(n->strand);
+    /* Release: pairs with the acquire in pl_notify_end_slow(). */
+    atomic_store_explicit(&n->phase, PL_PHASE_HANDLED, memory_order_release);
+}
+
+void pl_notify_post(struct pl_notify *n)
+{
+    uint32_t running = PL_PHASE_RUNNING;
+    if (!atomic_compare_exchange_strong(&n->phase, &running, PL_PHASE_POSTED))
+        return;
+    n->job.run = notified;
+    if (n->strand->worker)
+        pl_worker_send(n->strand->worker, &n->job);
+    else
+        notified(&n->job, 0);
+}
+
+void pl_notify_end_slow(struct pl_notify *n)
+{
+    while (atomic_load_explicit(&n->phase, memory_order_acquire) == PL_PHASE_POSTED) {
+        struct pl_worker *w = n->strand->worker;
+        if (!w || !pl_worker_receive(w))
+            pl_relax();
+    }
+}
+
+int pl_strand_yield(struct pl_strand *s)
+{
+    int e = pl_strand_cancelled(s);
+    if (e < 0)
+        return e;
+    if (!s->worker) {
+        pl_thread_yield();
+        return 0;
+    }
+    pl_worker_ready(s->worker, pl_fiber_of(s));
+    pl_fiber_suspend(pl_fiber_of(s));
+    return 0;
+}
