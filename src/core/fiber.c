@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+// fiber.c - the life of a fiber: made for a job, hosting job after job, suspended, gone.
+#include "core/fiber.h"
+#include "base/bug.h"
+#include "core/sched.h"
+#include "core/trace.h"
+
+/* Runs the fiber's job and then, on the same stack, whatever the worker may run next without giving
+ * anybody else his turn. */
+static void host(void *arg)
+{
+    struct pl_fiber *f = arg;
+    struct pl_worker *w = f->strand.worker;
+    for (struct pl_job *job = f->job; job; job = pl_worker_next_job(w)) {
+        job->run(job, 0);
+        pl_worker_count(&w->finished);
+    }
+    w->current = NULL;
+    w->dead = f;
+    pl_context_leave(&f->context, &w->context);
+}
+
+struct pl_fiber *pl_fiber_new(struct pl_worker *w, struct pl_job *job)
+{
+    struct pl_stack *stack = pl_stack_get(&w->stacks);
+    if (!stack)
+        return NULL;
+    struct pl_fiber *f = pl_stack_top(stack, sizeof *f);
+    f->strand = (struct pl_strand){.worker = w};
+    f->stack = stack;
+    f->job = job;
+    f->giveaway = NULL;
+    f->wake.run = pl_fiber_woken;
+    pl_context_make(&f->context, stack->low, (size_t)((char *)f - stack->low), host, f);
+    f->younger = NULL;
+    f->older = w->fibers;
+    if (w->fibers)
+        w->fibers->younger = f;
+    w->fibers = f;
+    return f;
+}
+
+void pl_fiber_free(struct pl_worker *w, struct pl_fiber *f)
+{
+    if (f->younger)
+        f->younger->older = f->older;
+    else
+        w->fibers = f->older;
+    if (f->older)
+        f->older->younger = f->younger;
+    pl_context_done(&f->context);
+    pl_stack_put(&w->stacks, f->stack);
+}
+
+void pl_fiber_woken(struct pl_job *message, int refused)
+{
+    (void)refused;
+    struct pl_fiber *f = PL_CONTAINER(message, struct pl_fiber, wake);
+    pl_worker_ready(f->strand.worker, f);
+}
+
+void pl_fiber_suspend(struct pl_fiber *f)
+{
+    struct pl_worker *w = f->strand.worker;
+    if (PL_UNLIKELY(f->giveaway != NULL)) {
+        void (*giveaway)(void *) = f->giveaway;
+        f->giveaway = NULL;
+        giveaway(f->giveaway_arg);
+    }
+    PL_TRACE(PL_TRACE_SUSPEND, f, f->strand.task);
+    struct pl_fiber *next = pl_worker_next_ready(w);
+    if (next == f)
+        return;
+    w->current = next;
+    if (next)
+        pl_context_switch(&f->context, &next->context);
+    else
+        pl_context_switch(&f->context, &w->context);
+    PL_TRACE(PL_TRACE_RESUME, f, f->strand.task);
+}

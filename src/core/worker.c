@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: MIT
+// worker.c - the turn of a worker: what runs next, what is looked at, when it sleeps.
+#include "core/worker.h"
+#include "base/bug.h"
+#include "base/relax.h"
+#include "core/monitor.h"
+#include "core/sched.h"
+#include "core/trace.h"
+#include "os/alloc.h"
+#include "os/clock.h"
+#include "os/random.h"
+
+/* How long a worker that ran dry looks around before it sleeps: about what waking it would cost. */
+#define DOZE_NS 20000
+
+static _Thread_local struct pl_worker *this_worker;
+
+PL_NOINLINE struct pl_worker *pl_worker_current(void)
+{
+    return this_worker;
+}
+
+PL_NOINLINE struct pl_fiber *pl_fiber_current(void)
+{
+    return this_worker ? this_worker->current : NULL;
+}
+
+PL_NOINLINE void pl_worker_enter(struct pl_worker *w)
+{
+    this_worker = w;
+    if (w)
+        pl_context_thread(&w->context);
+}
+
+int pl_worker_init(struct pl_worker *w, struct pl_sched *s, unsigned index)
+{
+    const struct plait_options *o = &s->ex.options;
+    w->sched = s;
+    w->index = index;
+    w->ready_end = &w->ready;
+    w->rng = pl_random_seed() | 1;
+    w->timers.root = NULL;
+    int e = pl_stack_pool_init(&w->stacks, o->stack_bytes);
+    if (e < 0)
+        return e;
+    e = pl_deque_init(&w->deque, 256, INT32_MAX, pl_alloc, pl_free_mem);
+    if (e < 0)
+        goto no_deque;
+    enum pl_backend backend = o->io == PLAIT_IO_URING   ? PL_BACKEND_URING
+                              : o->io == PLAIT_IO_EPOLL ? PL_BACKEND_EPOLL
+                                                        : PL_BACKEND_AUTO;
+    e = pl_loop_init(&w->loop, backend, 0);
+    if (e < 0)
+        goto no_loop;
+    return 0;
+no_loop:
+    pl_deque_done(&w->deque);
+no_deque:
+    pl_stack_pool_done(&w->stacks);
+    return e;
+}
+
+void pl_worker_done(struct pl_worker *w)
+{
+    PL_ASSERT(!w->fibers && !w->ready && pl_deque_size_hint(&w->deque) == 0);
+    pl_loop_done(&w->loop);
+    pl_deque_done(&w->deque);
+    pl_stack_pool_done(&w->stacks);
+}
+
+void pl_worker_send(struct pl_worker *w, struct pl_job *message)
+{
+    struct pl_job *first = atomic_load_explicit(&w->inbox, memory_order_relaxed);
+    do
+        message->next = first;
+    while (!atomic_compare_exchange_weak(&w->inbox, &first, message)); /* [pair SLEEP] */
+    uint32_t sleeping = PL_WORKER_SLEEPING;
+    if (atomic_load(&w->state) == PL_WORKER_SLEEPING &&
+        atomic_compare_exchange_strong(&w->state, &sleeping, PL_WORKER_RUNNING)) {
+        atomic_fetch_sub(&w->sched->sleepers, 1);
+        pl_loop_wake(&w->loop);
+    }
+}
+
+bool pl_worker_receive(struct pl_worker *w)
+{
+    if (!atomic_load_explicit(&w->inbox, memory_order_relaxed))
+        return false;
+    /* Acquire: pairs with the swap in pl_worker_send(). The stack holds the youngest first: turn it. */
+    struct pl_job *youngest = atomic_exchange_explicit(&w->inbox, NULL, memory_order_acquire);
+    struct pl_job *oldest = NULL;
+    while (youngest) {
+        struct pl_job *next = youngest->next;
+        youngest->next = oldest;
+        oldest = youngest;
+        youngest = next;
+    }
+    while (oldest) {
+        struct pl_job *message = oldest;
+        oldest = message->next; /* the message may be reused as soon as it has run */
+        message->run(message, 0);
+    }
+    return true;
+}
+
+int pl_worker_push(struct pl_worker *w, struct pl_job *job)
+{
+    int e = pl_deque_push(&w->deque, job);
+    if (e < 0)
+        return e;
+    pl_worker_count(&w->created);
+    if (w->sched->slots > 1)
+        pl_sched_wake_one(w->sched);
+    return 0;
+}
+
+/* Its own next job. One worker alone starts them in the order of submission; several take the youngest,
+ * whose data is warm, and now and then the oldest, so that none waits for ever. */
+static struct pl_job *own_job(struct pl_worker *w)
+{
+    if (pl_deque_size_hint(&w->deque) == 0 || !pl_sched_may_take(w->sched, w))
+        return NULL;
+    if (w->sched->slots == 1)
+        return pl_deque_shift_alone(&w->deque);
+    return w->credit == PL_FAIRNESS ? pl_deque_steal(&w->deque) : pl_deque_pop(&w->deque);
+}
+
+struct pl_job *pl_worker_next_job(struct pl_worker *w)
+{
+    if (w->ready || w->credit == 0)
+        return NULL;
+    struct pl_job *job = own_job(w);
+    if (job)
+        w->credit--;
+    return job;
+}
+
+static void run_timers(struct pl_worker *w)
+{
+    struct pl_heap_node *node = pl_heap_min(&w->timers);
+    if (!node)
+        return;
+    int64_t now = pl_now();
+    for (; node && node->key <= now; node = pl_heap_min(&w->timers)) {
+        pl_heap_pop(&w->timers);
+        pl_strand_timer_due(node);
+    }
+}
+
+int64_t pl_worker_deadline(const struct pl_worker *w)
+{
+    struct pl_heap_node *node = pl_heap_min(&w->timers);
+    return node ? node->key : PLAIT_NEVER;
+}
+
+/* The executor stops: every fiber looks again whether it is cancelled. */
+static void tell_fibers(struct pl_worker *w)
+{
+    w->stopped = true;
+    for (struct pl_fiber *f = w->fibers; f; f = f->older)
+        pl_strand_interrupt(&f->strand);
+}
+
+/* Everything that happens outside and wants to be looked at now and then. */
+static void look_around(struct pl_worker *w)
+{
+    pl_worker_count(&w->heartbeat);
+    pl_worker_receive(w);
+    run_timers(w);
+    if (pl_loop_ready(&w->loop))
+        pl_loop_poll(&w->loop, 0);
+    if (!w->stopped && atomic_load_explicit(&w->sched->ex.state, memory_order_relaxed) ==
+                           PL_EXECUTOR_STOPPING)
+        tell_fibers(w);
+}
+
+/* It has found something to do. */
+static void stop_searching(struct pl_worker *w)
+{
+    if (!w->searching)
+        return;
+    w->searching = false;
+    /* The last searcher hands the search on: there may be more than it can do. */
+    if (atomic_fetch_sub(&w->sched->searchers, 1) == 1)
+        pl_sched_wake_one(w->sched);
+}
+
+static void switch_to(struct pl_worker *w, struct pl_fiber *f)
+{
+    w->current = f;
+    pl_context_switch(&w->context, &f->context);
+    if (w->dead) {
+        pl_fiber_free(w, w->dead);
+        w->dead = NULL;
+    }
+}
+
+static void start(struct pl_worker *w, struct pl_job *job)
+{
+    struct pl_fiber *f = pl_fiber_new(w, job);
+    if (f) {
+        switch_to(w, f);
+        return;
+    }
+    job->run(job, -ENOMEM);
+    pl_worker_count(&w->finished);
+}
+
+/* Runs one fiber or job that is at hand here; false when there is none. */
+static bool run_own(struct pl_worker *w)
+{
+    struct pl_job *job = NULL;
+    if (!w->ready || w->credit % 4 == 0) /* unstarted jobs must not starve behind fibers that yield */
+        job = own_job(w);
+    if (w->credit > 0)
+        w->credit--;
+    if (job) {
+        stop_searching(w);
+        start(w, job);
+        return true;
+    }
+    struct pl_fiber *f = w->ready;
+    if (!f)
+        return false;
+    w->ready = f->next;
+    if (!w->ready)
+        w->ready_end = &w->ready;
+    stop_searching(w);
+    switch_to(w, f);
+    return true;
+}
+
+static bool run_foreign(struct pl_worker *w)
+{
+    struct pl_job *job = pl_sched_may_take(w->sched, w) ? pl_sched_take(w->sched, w) : NULL;
+    if (!job)
+        return false;
+    stop_searching(w);
+    start(w, job);
+    return true;
+}
+
+/* One step; false when nothing is ready. */
+static bool step(struct pl_worker *w)
+{
+    if (w->credit == 0) {
+        look_around(w);
+        w->credit = PL_FAIRNESS;
+        if (atomic_load_explicit(&w->sched->inject_count, memory_order_relaxed) > 0 && run_foreign(w))
+            return true;
+    }
+    if (run_own(w))
+        return true;
+    look_around(w);
+    if (w->ready)
+        return true;
+    return run_foreign(w);
+}
+
+unsigned pl_worker_turn(struct pl_worker *w, unsigned budget)
+{
+    unsigned turns = 0;
+    while (turns < budget && step(w))
+        turns++;
+    return turns;
+}
+
+/* Looks at the others' deques for a while. True: took a job and ran it. */
+static bool search(struct pl_worker *w)
+{
+    struct pl_sched *s = w->sched;
+    if (s->slots == 1 || !pl_sched_may_take(s, w))
+        return false;
+    if (!w->searching) {
+        uint32_t searchers = atomic_load_explicit(&s->searchers, memory_order_relaxed);
+        if (2 * searchers >= s->regular)
+            return false;
+        atomic_fetch_add(&s->searchers, 1);
+        w->searching = true;
+    }
+    int64_t until = 0;
+    for (unsigned round = 0;; round++) {
+        struct pl_job *job = pl_sched_steal(s, w);
+        if (job) {
+            PL_TRACE(PL_TRACE_STEAL, job, NULL);
+            stop_searching(w);
+            start(w, job);
+            return true;
+        }
+        if (atomic_load_explicit(&w->inbox, memory_order_relaxed) ||
+            atomic_load_explicit(&s->inject_count, memory_order_relaxed) ||
+            (pl_loop_inflight(&w->loop) && w->loop.cq_tail && pl_loop_ready(&w->loop)))
+            return true;
+        if (round % 32 == 0) {
+            int64_t now = pl_now();
+            if (until == 0)
+                until = now + DOZE_NS;
+            else if (now >= until || now >= pl_worker_deadline(w))
+                break;
+        }
+        pl_relax();
+    }
+    w->searching = false;
+    atomic_fetch_sub(&s->searchers, 1); /* [pair SLEEP]: before the last look in worker_sleep() */
+    return false;
+}
+
+void pl_worker_awake(struct pl_worker *w)
+{
+    uint32_t state = PL_WORKER_SLEEPING;
+    if (atomic_compare_exchange_strong(&w->state, &state, PL_WORKER_RUNNING)) {
+        atomic_fetch_sub(&w->sched->sleepers, 1);
+    } else if (state == PL_WORKER_NOTIFIED) {
+        w->searching = true;
+        atomic_store(&w->state, PL_WORKER_RUNNING);
+    }
+    pl_monitor_rouse(w->sched);
+}
+
+bool pl_worker_prepare_sleep(struct pl_worker *w)
+{
+    atomic_store(&w->state, PL_WORKER_SLEEPING);
+    atomic_fetch_add(&w->sched->sleepers, 1); /* [pair SLEEP] */
+    if (!pl_sched_has_work(w->sched, w))
+        return true;
+    pl_worker_awake(w);
+    return false;
+}
+
+void pl_worker_run(struct pl_worker *w)
+{
+    struct pl_sched *s = w->sched;
+    pl_worker_enter(w);
+    for (;;) {
+        pl_worker_turn(w, UINT32_MAX);
+        if (search(w))
+            continue;
+        if (pl_sched_check_end(s))
+            break;
+        if (!pl_worker_prepare_sleep(w))
+            continue;
+        PL_TRACE(PL_TRACE_SLEEP, w, NULL);
+        int e = pl_loop_poll(&w->loop, pl_worker_deadline(w));
+        PL_ASSERT(e >= 0);
+        pl_worker_awake(w);
+        PL_TRACE(PL_TRACE_WAKE, w, NULL);
+    }
+    if (w->searching) {
+        w->searching = false;
+        atomic_fetch_sub(&s->searchers, 1);
+    }
+    pl_worker_enter(NULL);
+}
