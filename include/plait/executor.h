@@ -40,7 +40,6 @@ enum plait_io_backend {
 enum plait_notice_kind {
     PLAIT_NOTICE_STALL = 1,      /* a task keeps an event loop from turning; others wait for it */
     PLAIT_NOTICE_WORKER_DIED,    /* a worker process died while idle or at start */
-    PLAIT_NOTICE_DEADLOCK,       /* every task waits, and nothing can wake any of them */
 };
 
 struct plait_notice {

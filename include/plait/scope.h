@@ -18,7 +18,7 @@
 
 /* The caller's storage; its members are private. Must not move between begin and end. */
 typedef struct plait_scope {
-    uint64_t private_[72];
+    uint64_t private_[88];
 } plait_scope;
 
 struct plait_scope_options {

@@ -63,6 +63,9 @@ PLAIT_API int plait_buffer_append(struct plait_buffer *b, const void *data, size
  * to b->bytes. Never suspends. */
 PLAIT_API void *plait_buffer_reserve(struct plait_buffer *b, size_t bytes);
 
+/* Frees what plait_go() left in a buffer of the caller's, and empties it. */
+PLAIT_API void plait_buffer_free(struct plait_buffer *b);
+
 /* Called by what PLAIT_TASK expands to, at load and unload of a module. */
 PLAIT_API void plait_task_register(struct plait_task *task);
 PLAIT_API void plait_task_unregister(struct plait_task *task);

@@ -17,7 +17,7 @@
  *   for the list: waiters are added, removed and fired under it, so a waiter that takes itself off the
  *   list knows that nobody still looks at it.
  *
- *   claimed: who takes it from 0 decides what happens to the task: the worker that starts it, or the
+ *   Who claims the future (notify.h) decides what happens to the task: the worker that starts it, or the
  *   canceller that completes it unstarted.
  */
 #ifndef PL_CORE_FUTURE_H
@@ -25,8 +25,7 @@
 
 #include "core/cancel.h"
 #include "core/executor.h"
-#include "core/job.h"
-#include "core/strand.h"
+#include "core/notify.h"
 
 /* Something to be told when a future ends. Lives in the frame of who waits, or on the heap for
  * callbacks. `fire` is called under the list's lock: it must not wait nor touch the future's list. */
@@ -45,30 +44,30 @@ struct pl_future_extra {
 };
 
 struct plait_future {
-    struct pl_job job; /* first */
+    struct pl_notify notify; /* first: holds the job while it is queued, then its canceller's message */
     const struct plait_task *task;
     struct plait_executor *ex;
     struct pl_cancel cancel;
-    _Atomic(struct pl_strand *) strand; /* that runs it; NULL before and after */
     _Atomic uintptr_t waiters;
     struct pl_future_extra *extra;
     _Atomic uint32_t refs;
     int32_t code;
-    _Atomic uint32_t claimed;
-    uint16_t in_at, out_at; /* offsets of the copies from the start of this structure */
-    char data[];
+    uint32_t out_at; /* offset of the result in data */
+    uint16_t reason; /* enum plait_reason; set with code */
+    uint16_t pooled; /* allocated from the slab of its executor */
+    char data[] __attribute__((aligned(16))); /* the argument, then the result */
 };
 
 enum { PL_FUTURE_DONE = 1, PL_FUTURE_LOCK = 2 };
 
 static inline void *pl_future_in(plait_future *f)
 {
-    return (char *)f + f->in_at;
+    return f->data;
 }
 
 static inline void *pl_future_out(plait_future *f)
 {
-    return (char *)f + f->out_at;
+    return f->data + f->out_at;
 }
 
 static inline bool pl_future_is_bytes(const plait_future *f)
@@ -95,7 +94,7 @@ static inline bool pl_future_is_done(const plait_future *f)
 /* True for exactly one caller. */
 static inline bool pl_future_claim(plait_future *f)
 {
-    return atomic_exchange_explicit(&f->claimed, 1, memory_order_acq_rel) == 0;
+    return pl_notify_claim(&f->notify);
 }
 
 /* The task's timeout from its start, or 0. */
@@ -108,8 +107,8 @@ static inline int64_t pl_future_timeout(const plait_future *f)
 struct pl_future_extra *pl_future_extra(plait_future *f);
 
 /* Ends the future: code as the task returned it, or the executor's negative errno. The result must stand
- * in pl_future_out() or pl_future_bytes_out() already, and what is known of a failure in extra->error
- * (code, message and the names are filled in here). Fires the waiters and gives the executor's reference
+ * in pl_future_out() or pl_future_bytes_out() already, and what only the executor knows of a failure in
+ * extra->error and extra->message (error.c fills in the rest). Fires the waiters and gives the executor's reference
  * back. Exactly once, any thread, never waits. */
 void pl_future_complete(plait_future *f, int code, enum plait_reason reason);
 
@@ -118,6 +117,18 @@ bool pl_future_watch(plait_future *f, struct pl_waiter *w);
 
 /* Takes a waiter off; false when it was fired already. Afterwards nobody refers to it. */
 bool pl_future_unwatch(plait_future *f, struct pl_waiter *w);
+
+/* plait_submit_task() in two steps, for who must watch the future before it can end. make: 0 or -ENOMEM;
+ * submit: frees the future when it fails. */
+int pl_future_make(plait_future **ret, struct plait_executor *ex, const struct plait_task *task,
+                   const void *in, const struct plait_submit_options *options);
+int pl_future_submit(plait_future *f);
+
+/* Waits until it has ended: 0, -ETIMEDOUT at the deadline, or why the calling strand is cancelled. */
+int pl_future_wait(plait_future *f, int64_t deadline);
+
+/* plait_cancel() with a reason. */
+int pl_future_cancel(plait_future *f, enum plait_reason reason);
 
 void pl_future_ref(plait_future *f);
 void pl_future_unref(plait_future *f);

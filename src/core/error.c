@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+// error.c - failures in words: the sentence of a code, and the record of a future.
+#include "core/future.h"
+#include "core/lock.h"
+#include <plait/base.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *plait_strerror(int error)
+{
+    switch (error < 0 ? -error : 0) {
+    case 0:
+        return "success";
+    case ECANCELED:
+        return "cancelled";
+    case ETIMEDOUT:
+        return "timed out";
+    case EOWNERDEAD:
+        return "the worker process died";
+    case ESHUTDOWN:
+        return "the executor is closing";
+    case EDEADLK:
+        return "it would wait for itself for ever";
+    case ENOENT:
+        return "no such file, or the workers do not know the task";
+    case EMSGSIZE:
+        return "larger than the executor can carry";
+    default: {
+        const char *text = strerrordesc_np(-error);
+        return text ? text : "unknown error";
+    }
+    }
+}
+
+static const char *why(enum plait_reason reason)
+{
+    switch (reason) {
+    case PLAIT_REASON_USER:
+        return "was cancelled by the program";
+    case PLAIT_REASON_DEADLINE:
+        return "did not end before its deadline";
+    case PLAIT_REASON_SIBLING:
+        return "was cancelled because another task of its scope failed";
+    case PLAIT_REASON_PARENT:
+        return "was cancelled together with the scope around it";
+    case PLAIT_REASON_SHUTDOWN:
+        return "was cancelled because its executor was stopped";
+    case PLAIT_REASON_DIED:
+        return "was lost: its worker process died";
+    default:
+        return "failed";
+    }
+}
+
+const struct plait_error *plait_error(plait_future *f)
+{
+    /* What is said when there is no memory to say more. */
+    static const struct plait_error no_memory = {
+        .code = -ENOMEM, .exit_status = -1, .message = "the task failed, and memory is short"};
+
+    if (!pl_future_is_done(f) || f->code >= 0)
+        return NULL;
+    static struct pl_lock lock; /* two threads may ask for the same record */
+    pl_lock(&lock);
+    bool fresh = !f->extra;
+    struct pl_future_extra *x = pl_future_extra(f);
+    if (x && !x->error.task) {
+        if (fresh || x->error.pid == 0)
+            x->error.exit_status = -1;
+        x->error.code = f->code;
+        x->error.reason = (enum plait_reason)f->reason;
+        x->error.executor = f->ex->name;
+        if (!x->message[0] && f->reason != PLAIT_REASON_NONE)
+            snprintf(x->message, sizeof x->message, "the task `%s` %s", f->task->name,
+                     why((enum plait_reason)f->reason));
+        else if (!x->message[0])
+            snprintf(x->message, sizeof x->message, "the task `%s` failed: %s", f->task->name,
+                     plait_strerror(f->code));
+        x->error.message = x->message;
+        x->error.task = f->task->name;
+    }
+    pl_unlock(&lock);
+    return x ? &x->error : &no_memory;
+}
