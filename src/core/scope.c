@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: MIT
+// scope.c - fork, join and cancel. See scope.h.
+#include "core/scope.h"
+#include "base/bug.h"
+#include "core/sched.h"
+#include "core/trace.h"
+#include "os/alloc.h"
+#include "os/clock.h"
+#include <plait/fiber.h>
+#include <string.h>
+
+/* A child is run on its parent's stack only while that much of it is free. */
+#define ROOM_FOR_CHILD (12 * 1024)
+
+static struct pl_scope *scope_of(plait_scope *s)
+{
+    return (struct pl_scope *)s;
+}
+
+/* Makes `scope` the innermost of its owner, or takes it off. */
+static void enter(struct pl_strand *s, struct pl_scope *scope, struct pl_cancel *cancel)
+{
+    if (!s->worker)
+        pl_strand_lock(s);
+    s->scope = scope;
+    s->cancel = cancel;
+    if (!s->worker)
+        pl_strand_unlock(s);
+}
+
+int plait_scope_begin_with(plait_scope *ps, plait_executor *ex,
+                           const struct plait_scope_options *options)
+{
+    struct pl_scope *s = scope_of(ps);
+    struct pl_strand *owner = pl_strand_current();
+    struct pl_worker *w = owner->worker;
+    if (!ex) {
+        if (!w)
+            return -EINVAL;
+        ex = &w->sched->ex;
+    }
+    pl_notify_init(&s->notify);
+    s->notify.strand = owner;
+    atomic_init(&s->notify.phase, PL_PHASE_RUNNING);
+    pl_cancel_init(&s->cancel, owner->cancel, options ? options->deadline : 0);
+    s->ex = ex;
+    s->owner = owner;
+    s->worker = w && &w->sched->ex == ex ? w : NULL;
+    s->outer = owner->scope;
+    atomic_init(&s->balance, 0);
+    atomic_init(&s->error, 0);
+    s->spawned = s->joined = 0;
+    s->keep_going = options && options->keep_going;
+    s->joining = false;
+    s->inline_used = 0;
+    atomic_init(&s->lock.word, 0);
+    atomic_init(&s->all, NULL);
+    s->free = NULL;
+    atomic_init(&s->remote_free, NULL);
+    enter(owner, s, &s->cancel);
+    return 0;
+}
+
+/* A record from outside the scope, or NULL. */
+static PL_NOINLINE struct pl_child *more_children(struct pl_scope *s)
+{
+    /* Acquire: pairs with the push in child_ended(). */
+    struct pl_child *c = atomic_exchange_explicit(&s->remote_free, NULL, memory_order_acquire);
+    if (c) {
+        s->free = c->next_free;
+        return c;
+    }
+    if (s->inline_used < PL_SCOPE_INLINE)
+        c = &s->inline_children[s->inline_used++];
+    else if (s->worker)
+        c = pl_slab_alloc(&s->worker->slab, &s->worker->sched->slabs, pl_slab_class(sizeof *c));
+    else
+        c = pl_alloc(sizeof *c);
+    if (!c)
+        return NULL;
+    c->scope = s;
+    c->in_heap = NULL;
+    c->future = NULL;
+    pl_notify_init(&c->notify); /* before a canceller can see it */
+    c->next_all = atomic_load_explicit(&s->all, memory_order_relaxed);
+    atomic_store_explicit(&s->all, c, memory_order_release);
+    return c;
+}
+
+static bool is_inline(const struct pl_scope *s, const struct pl_child *c)
+{
+    return c >= s->inline_children && c < s->inline_children + PL_SCOPE_INLINE;
+}
+
+/* Notes a failure; the first one counts, and cancels the others. */
+static void fail(struct pl_scope *s, int code)
+{
+    int32_t none = 0;
+    atomic_compare_exchange_strong(&s->error, &none, code);
+    if (!s->keep_going)
+        pl_scope_cancel(s, PLAIT_REASON_SIBLING);
+}
+
+/* One of the children that the owner waits for, or will, has ended. */
+static void count_ended(struct pl_scope *s)
+{
+    if (atomic_fetch_add_explicit(&s->balance, 1, memory_order_acq_rel) == -1)
+        pl_wait_fire(&s->wait, PL_WAIT_WOKEN);
+}
+
+/* The record is free, and the child counts as ended. The last touch of the scope. */
+static void child_ended(struct pl_child *c, bool by_owner)
+{
+    struct pl_scope *s = c->scope;
+    if (by_owner) {
+        c->next_free = s->free;
+        s->free = c;
+        if (s->joining)
+            count_ended(s);
+        else
+            s->joined++;
+        return;
+    }
+    struct pl_child *first = atomic_load_explicit(&s->remote_free, memory_order_relaxed);
+    do
+        c->next_free = first;
+    while (!atomic_compare_exchange_weak_explicit(&s->remote_free, &first, c, memory_order_release,
+                                                  memory_order_relaxed));
+    count_ended(s);
+}
+
+static inline void *child_in(struct pl_child *c)
+{
+    return PL_UNLIKELY(c->in_heap != NULL) ? c->in_heap : c->in;
+}
+
+static void finish(struct pl_child *c, int code, bool by_owner)
+{
+    if (PL_UNLIKELY(c->in_heap != NULL)) {
+        pl_free_mem(c->in_heap);
+        c->in_heap = NULL;
+    }
+    if (PL_UNLIKELY(code < 0))
+        fail(c->scope, code);
+    child_ended(c, by_owner);
+}
+
+/* On a fiber of its own. */
+static void run(struct pl_job *job, int refused)
+{
+    struct pl_child *c = PL_CONTAINER(job, struct pl_child, notify.job);
+    struct pl_scope *s = c->scope;
+    struct pl_worker *w = pl_worker_current();
+    int code = refused;
+    if (!refused) {
+        struct pl_strand *me = &w->current->strand;
+        c->notify.strand = me;
+        me->cancel = &s->cancel;
+        me->task = c->task->name;
+        me->clean = 0;
+        pl_notify_claim(&c->notify);
+        code = pl_strand_cancelled(me);
+        if (code == 0) {
+            atomic_store_explicit(&w->running, me->task, memory_order_relaxed);
+            PL_TRACE(PL_TRACE_START, c, me->task);
+            code = c->task->run(child_in(c), c->out);
+            PL_TRACE(PL_TRACE_END, c, me->task);
+            atomic_store_explicit(&w->running, NULL, memory_order_relaxed);
+        }
+        if (PL_UNLIKELY(me->scope != NULL))
+            PL_BUG("the task `%s` returned without plait_scope_end()", me->task);
+        pl_notify_end(&c->notify);
+        me->cancel = NULL;
+        me->task = NULL;
+    }
+    finish(c, code, w == s->worker);
+}
+
+/* On the stack of its owner, which is inside the scope. */
+static inline void run_here(struct pl_scope *s, struct pl_child *c)
+{
+    struct pl_strand *me = s->owner;
+    const char *task = me->task;
+    int code = pl_strand_marked(me);
+    if (PL_LIKELY(code == 0)) {
+        me->task = c->task->name;
+        PL_TRACE(PL_TRACE_START, c, me->task);
+        code = c->task->run(child_in(c), c->out);
+        PL_TRACE(PL_TRACE_END, c, me->task);
+        if (PL_UNLIKELY(me->scope != s))
+            PL_BUG("the task `%s` returned without plait_scope_end()", me->task);
+        me->task = task;
+    }
+    finish(c, code, true);
+    pl_worker_count(&s->worker->finished);
+}
+
+static void future_ended(struct pl_waiter *waiter, plait_future *f)
+{
+    struct pl_child *c = PL_CONTAINER(waiter, struct pl_child, waiter);
+    struct pl_scope *s = c->scope;
+    if (f->code >= 0 && c->out && pl_future_is_bytes(f)) {
+        *(struct plait_buffer *)c->out = f->extra->bytes_out;
+        f->extra->bytes_out = (struct plait_buffer){0};
+    } else if (f->code >= 0 && c->out) {
+        memcpy(c->out, pl_future_out(f), f->task->out_bytes);
+    }
+    int code = f->code;
+    pl_lock(&s->lock);
+    c->future = NULL;
+    pl_unlock(&s->lock);
+    pl_future_unref(f);
+    if (code < 0)
+        fail(s, code);
+    child_ended(c, false);
+}
+
+/* On an executor of another kind, and for bytes: through a future. */
+static int go_by_future(struct pl_scope *s, struct pl_child *c, const void *in)
+{
+    struct plait_submit_options o = {.size = sizeof o, .deadline = s->cancel.deadline};
+    plait_future *f;
+    int e = pl_future_make(&f, s->ex, c->task, in, &o);
+    if (e < 0)
+        return e;
+    c->waiter.fire = future_ended;
+    pl_future_watch(f, &c->waiter);
+    pl_lock(&s->lock);
+    c->future = f;
+    pl_unlock(&s->lock);
+    e = pl_future_submit(f); /* on failure it is gone, unfired */
+    if (e < 0) {
+        pl_lock(&s->lock);
+        c->future = NULL;
+        pl_unlock(&s->lock);
+    }
+    return e;
+}
+
+static int set_argument(struct pl_child *c, const void *in, size_t bytes)
+{
+    if (PL_LIKELY(bytes <= 16)) {
+        /* Copies what is there: reading past a small argument would be wrong. */
+        if (bytes == 8)
+            memcpy(c->in, in, 8);
+        else if (bytes == 16)
+            memcpy(c->in, in, 16);
+        else
+            memcpy(c->in, in, bytes);
+        return 0;
+    }
+    if (bytes <= PL_CHILD_INLINE_BYTES) {
+        memcpy(c->in, in, bytes);
+        return 0;
+    }
+    c->in_heap = pl_alloc_aligned(16, (bytes + 15) & ~(size_t)15);
+    if (!c->in_heap)
+        return -ENOMEM;
+    memcpy(c->in_heap, in, bytes);
+    return 0;
+}
+
+static int start(struct pl_scope *s, struct pl_child *c, const void *in)
+{
+    if (PL_UNLIKELY(!pl_is_sched(s->ex) || (c->task->flags & PLAIT_TASK_IS_BYTES)))
+        return go_by_future(s, c, in);
+    int e = set_argument(c, in, c->task->in_bytes);
+    if (e < 0)
+        return e;
+    c->notify.job.run = run;
+    atomic_store_explicit(&c->notify.phase, PL_PHASE_QUEUED, memory_order_relaxed);
+    PL_TRACE(PL_TRACE_SUBMIT, c, c->task->name);
+    e = s->worker ? pl_worker_push(s->worker, &c->notify.job)
+                  : pl_sched_submit(pl_sched_of(s->ex), &c->notify.job);
+    if (e < 0) {
+        pl_free_mem(c->in_heap);
+        c->in_heap = NULL;
+    }
+    return e;
+}
+
+int plait_go_task(plait_scope *ps, const struct plait_task *task, const void *in, void *out)
+{
+    struct pl_scope *s = scope_of(ps);
+    int e = pl_strand_marked(s->owner);
+    if (PL_UNLIKELY(e < 0))
+        return e;
+    struct pl_child *c = s->free;
+    if (PL_LIKELY(c != NULL)) {
+        s->free = c->next_free;
+    } else {
+        c = more_children(s);
+        if (!c) {
+            fail(s, -ENOMEM);
+            return -ENOMEM;
+        }
+    }
+    c->task = task;
+    c->out = out;
+    e = start(s, c, in);
+    if (PL_UNLIKELY(e < 0)) {
+        c->next_free = s->free;
+        s->free = c;
+        fail(s, e);
+        return e;
+    }
+    s->spawned++;
+    return 0;
+}
+
+/* Runs the children that nobody has stolen, youngest first, as long as they are at hand. */
+static void join_here(struct pl_scope *s)
+{
+    struct pl_worker *w = s->worker;
+    while (s->joined != s->spawned) {
+        struct pl_job *job = w->sched->slots == 1 ? pl_deque_pop_alone(&w->deque)
+                                                  : pl_deque_pop(&w->deque);
+        if (!job)
+            return;
+        struct pl_child *c = PL_CONTAINER(job, struct pl_child, notify.job);
+        if (job->run == run && c->scope == s &&
+            pl_fiber_has_room(pl_fiber_of(s->owner), ROOM_FOR_CHILD)) {
+            run_here(s, c);
+            continue;
+        }
+        /* Somebody else's, or no room: it was popped just now, so there is a place for it. */
+        int e = pl_deque_push(&w->deque, job);
+        PL_ASSERT(e == 0);
+        return;
+    }
+}
+
+static void free_children(struct pl_scope *s)
+{
+    struct pl_child *c = atomic_load_explicit(&s->all, memory_order_relaxed);
+    while (c) {
+        struct pl_child *next = c->next_all;
+        if (is_inline(s, c))
+            ;
+        else if (s->worker)
+            pl_slab_free(&s->worker->slab, &s->worker->sched->slabs, pl_slab_class(sizeof *c), c);
+        else
+            pl_free_mem(c);
+        c = next;
+    }
+}
+
+int plait_scope_end(plait_scope *ps)
+{
+    struct pl_scope *s = scope_of(ps);
+    struct pl_strand *owner = s->owner;
+    if (PL_UNLIKELY(owner->scope != s))
+        PL_BUG("scopes end in the reverse order of their beginning, on the task that began them");
+    if (s->worker)
+        join_here(s);
+    if (s->joined != s->spawned) {
+        int32_t left = (int32_t)(s->spawned - s->joined);
+        s->joining = true;
+        pl_wait_init(&s->wait, owner);
+        if (atomic_fetch_sub_explicit(&s->balance, left, memory_order_acq_rel) != left)
+            pl_wait_uninterrupted(&s->wait);
+    }
+    enum plait_reason reason = pl_cancel_reason(&s->cancel);
+    if (PL_UNLIKELY(reason != PLAIT_REASON_NONE))
+        pl_notify_end(&s->notify);
+    if (PL_UNLIKELY(s->spawned > PL_SCOPE_INLINE))
+        free_children(s);
+    enter(owner, s->outer, s->cancel.parent);
+    int error = atomic_load_explicit(&s->error, memory_order_relaxed);
+    return PL_LIKELY(error == 0) ? pl_reason_code(reason) : error;
+}
+
+static void tell_children(struct pl_scope *s)
+{
+    for (struct pl_child *c = atomic_load_explicit(&s->all, memory_order_acquire); c; c = c->next_all) {
+        pl_lock(&s->lock);
+        plait_future *f = c->future;
+        if (f)
+            pl_future_ref(f);
+        pl_unlock(&s->lock);
+        if (f) {
+            pl_future_cancel(f, pl_cancel_reason(&s->cancel));
+            pl_future_unref(f);
+        } else {
+            pl_notify_post(&c->notify);
+        }
+    }
+}
+
+void pl_scope_cancel(struct pl_scope *s, enum plait_reason reason)
+{
+    if (!pl_cancel_mark(&s->cancel, reason))
+        return;
+    tell_children(s);
+    pl_notify_post(&s->notify);
+}
+
+void pl_scope_pass_on(struct pl_scope *s)
+{
+    for (; s; s = s->outer)
+        if (pl_cancel_chain(&s->cancel) != PLAIT_REASON_NONE) {
+            pl_cancel_mark(&s->cancel, PLAIT_REASON_PARENT);
+            tell_children(s);
+        }
+}
+
+void plait_scope_cancel(plait_scope *s)
+{
+    pl_scope_cancel(scope_of(s), PLAIT_REASON_USER);
+}
+
+int plait_cancelled(void)
+{
+    return pl_strand_cancelled(pl_strand_current());
+}
+
+int64_t plait_deadline(void)
+{
+    struct pl_strand *s = pl_strand_current();
+    return s->cancel ? s->cancel->deadline : PLAIT_NEVER;
+}
+
+int plait_shield(int64_t deadline, int (*fn)(void *arg), void *arg)
+{
+    if (deadline <= 0 || deadline == PLAIT_NEVER)
+        return -EINVAL;
+    struct pl_strand *s = pl_strand_current();
+    struct pl_cancel *outside = s->cancel, shield;
+    pl_cancel_init(&shield, NULL, deadline);
+    enter(s, s->scope, &shield);
+    s->clean = 0;
+    int result = fn(arg);
+    enter(s, s->scope, outside);
+    s->clean = 0;
+    return result;
+}
