@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT
+/*
+ * monitor.c - one thread an executor that looks at its workers every few milliseconds.
+ *
+ * DESIGN
+ *   A worker changes its heartbeat whenever it looks around. One whose heartbeat stands still while it is
+ *   not asleep is inside a task. The CPU clock of its thread tells the two cases apart: a clock that runs
+ *   with the wall clock computes, and is left alone; one that stands is blocked in a foreign call.
+ *
+ *   Threads: for each blocked worker one spare worker may take unstarted tasks; spares beyond the number
+ *   of blocked workers run what they have started and take nothing new (pl_sched_may_take). The started
+ *   tasks of a blocked worker wait for it: started stays put.
+ *   Fibers: a loop that stands still while other tasks are alive is reported, once a stall, with the name
+ *   of the task that holds it up.
+ *
+ *   While every worker sleeps the monitor sleeps too, and costs a working program nothing but one load
+ *   at each of its wake-ups.
+ */
+#include "core/monitor.h"
+#include "base/bug.h"
+#include "core/sched.h"
+#include "core/trace.h"
+#include "os/alloc.h"
+#include "os/clock.h"
+#include "os/thread.h"
+#include <stdio.h>
+
+#define TICK_NS (10 * PLAIT_MILLISECOND)
+#define CALM_TICKS 50   /* all asleep for so long: sleep until roused */
+#define BLOCKED_TICKS 2 /* standing still for so long: blocked */
+
+struct sample {
+    uint64_t heartbeat;
+    int64_t cpu;
+    int64_t since; /* the heartbeat has stood still since then */
+    clockid_t clock;
+    unsigned still; /* ticks without CPU time */
+    bool has_clock, reported;
+};
+
+struct pl_monitor {
+    pthread_t thread;
+    _Atomic uint32_t word; /* futex: 0 watching, 1 deep asleep, 2 stop */
+    unsigned calm;
+    struct sample samples[];
+};
+
+enum { WATCHING = 0, DEEP = 1, STOP = 2 };
+
+/* Whether the worker stands still without using its CPU. */
+static bool is_blocked(struct pl_worker *w, struct sample *x, int64_t now, int64_t tick)
+{
+    uint64_t heartbeat = atomic_load_explicit(&w->heartbeat, memory_order_relaxed);
+    bool asleep = atomic_load_explicit(&w->state, memory_order_relaxed) != PL_WORKER_RUNNING;
+    if (!x->has_clock)
+        x->has_clock = pl_thread_clock(w->thread, &x->clock) == 0;
+    int64_t cpu = x->has_clock ? pl_thread_clock_read(x->clock) : 0;
+    int64_t used = cpu - x->cpu;
+    x->cpu = cpu;
+    if (asleep || heartbeat != x->heartbeat) {
+        x->heartbeat = heartbeat;
+        x->since = now;
+        x->still = 0;
+        x->reported = false;
+        return false;
+    }
+    /* A tenth: a blocked call that is interrupted now and then is still blocked. */
+    x->still = used * 10 < tick ? x->still + 1 : 0;
+    return x->still >= BLOCKED_TICKS;
+}
+
+static bool others_wait(struct pl_sched *s, struct pl_worker *w)
+{
+    uint64_t finished = atomic_load_explicit(&w->finished, memory_order_acquire);
+    uint64_t made = atomic_load_explicit(&w->created, memory_order_acquire) + atomic_load(&s->injected);
+    return made - finished > 1;
+}
+
+static void report_stall(struct pl_sched *s, struct pl_worker *w, struct sample *x, int64_t now)
+{
+    const char *task = atomic_load_explicit(&w->running, memory_order_relaxed);
+    int64_t ns = now - x->since;
+    if (x->reported || ns < s->ex.options.stall_ns || !task || !others_wait(s, w))
+        return;
+    x->reported = true;
+    char text[300];
+    snprintf(text, sizeof text,
+             "the task `%s` has kept the event loop from turning for %lld ms, and other tasks wait; "
+             "put what blocks into plait_blocking(), or run it on threads",
+             task, (long long)(ns / PLAIT_MILLISECOND));
+    pl_notice(&s->ex, PLAIT_NOTICE_STALL, task, ns, text);
+}
+
+static bool has_unstarted(struct pl_sched *s)
+{
+    if (atomic_load(&s->inject_count) > 0)
+        return true;
+    uint32_t used = atomic_load_explicit(&s->used, memory_order_acquire);
+    for (uint32_t i = 0; i < used; i++)
+        if (pl_deque_size_hint(&s->workers[i].deque) > 0)
+            return true;
+    return false;
+}
+
+/* As many spares as workers are blocked, when there is something for them to do. */
+static void compensate(struct pl_sched *s, unsigned blocked)
+{
+    atomic_store(&s->blocked, blocked);
+    if (blocked == 0 || !has_unstarted(s))
+        return;
+    uint32_t used = atomic_load_explicit(&s->used, memory_order_relaxed);
+    if (used - s->regular < blocked && used < s->slots && pl_sched_add_worker(s) == 0)
+        PL_TRACE(PL_TRACE_SPARE, &s->workers[used], NULL);
+    pl_sched_wake_one(s);
+}
+
+/* True when some worker is awake. */
+static bool look(struct pl_sched *s, int64_t tick)
+{
+    struct pl_monitor *m = s->monitor;
+    uint32_t used = atomic_load_explicit(&s->used, memory_order_acquire);
+    int64_t now = pl_now();
+    unsigned blocked = 0;
+    bool awake = false;
+    for (uint32_t i = 0; i < used; i++) {
+        struct pl_worker *w = &s->workers[i];
+        blocked += is_blocked(w, &m->samples[i], now, tick);
+        awake |= atomic_load_explicit(&w->state, memory_order_relaxed) == PL_WORKER_RUNNING;
+        if (s->slots == 1)
+            report_stall(s, w, &m->samples[i], now);
+    }
+    if (s->slots > s->regular)
+        compensate(s, blocked);
+    return awake;
+}
+
+static void *watch(void *arg)
+{
+    struct pl_sched *s = arg;
+    struct pl_monitor *m = s->monitor;
+    int64_t last = pl_now();
+    while (atomic_load(&m->word) != STOP) {
+        if (m->calm < CALM_TICKS) {
+            pl_futex_wait(&m->word, WATCHING, last + TICK_NS);
+        } else {
+            uint32_t watching = WATCHING;
+            if (atomic_compare_exchange_strong(&m->word, &watching, DEEP) && !look(s, TICK_NS))
+                pl_futex_wait(&m->word, DEEP, PL_FOREVER);
+            uint32_t deep = DEEP;
+            atomic_compare_exchange_strong(&m->word, &deep, WATCHING);
+            m->calm = 0;
+        }
+        int64_t now = pl_now();
+        m->calm = look(s, now - last) ? 0 : m->calm + 1;
+        last = now;
+    }
+    return NULL;
+}
+
+void pl_monitor_rouse(struct pl_sched *s)
+{
+    struct pl_monitor *m = s->monitor;
+    uint32_t deep = DEEP;
+    if (m && atomic_load_explicit(&m->word, memory_order_relaxed) == DEEP &&
+        atomic_compare_exchange_strong(&m->word, &deep, WATCHING))
+        pl_futex_wake(&m->word, 1);
+}
+
+int pl_monitor_start(struct pl_sched *s)
+{
+    if (s->foreign)
+        return 0;
+    struct pl_monitor *m = pl_zalloc(sizeof *m + s->slots * sizeof m->samples[0]);
+    if (!m)
+        return -ENOMEM;
+    char name[16];
+    snprintf(name, sizeof name, "%.8s/watch", s->ex.name);
+    s->monitor = m;
+    int e = pl_thread_start(&m->thread, name, 0, watch, s);
+    if (e < 0) {
+        s->monitor = NULL;
+        pl_free_mem(m);
+    }
+    return e;
+}
+
+void pl_monitor_stop(struct pl_sched *s)
+{
+    struct pl_monitor *m = s->monitor;
+    if (!m)
+        return;
+    atomic_store(&m->word, STOP);
+    pl_futex_wake(&m->word, 1);
+    pl_thread_join(m->thread);
+    s->monitor = NULL;
+    pl_free_mem(m);
+}
