@@ -57,6 +57,15 @@ bool pl_wait_fire(struct pl_wait *w, enum pl_wait_state why)
     return true;
 }
 
+/* Ends a wait early: at once, or when the operation behind it has ended. */
+static void end_wait(struct pl_wait *w, enum pl_wait_state why)
+{
+    if (w->interrupt)
+        w->interrupt(w);
+    else
+        pl_wait_fire(w, why);
+}
+
 static enum pl_wait_state wait_state(struct pl_wait *w)
 {
     return (enum pl_wait_state)atomic_load_explicit(&w->state, memory_order_acquire);
@@ -81,10 +90,8 @@ void pl_strand_timer_due(struct pl_heap_node *node)
     struct timer *t = PL_CONTAINER(node, struct timer, node);
     if (t->why == PL_WAIT_CANCELLED)
         pl_strand_interrupt(t->wait->strand);
-    else if (t->wait->interrupt)
-        t->wait->interrupt(t->wait);
     else
-        pl_wait_fire(t->wait, t->why);
+        end_wait(t->wait, t->why);
 }
 
 static enum pl_wait_state wait_fiber(struct pl_wait *w, struct timer *t)
@@ -94,7 +101,7 @@ static enum pl_wait_state wait_fiber(struct pl_wait *w, struct timer *t)
     /* A canceller that comes after this look sends a message to this very thread, which will find
      * s->waiting. The firer makes the fiber ready, so it suspends in either case. */
     if (pl_strand_marked(s) != 0)
-        pl_wait_fire(w, PL_WAIT_CANCELLED);
+        end_wait(w, PL_WAIT_CANCELLED);
     if (t->node.key != PLAIT_NEVER)
         pl_heap_push(timers, &t->node);
     s->waiting = w;
@@ -145,11 +152,8 @@ void pl_strand_interrupt(struct pl_strand *s)
     if (!s->worker)
         pl_strand_lock(s);
     if (pl_strand_cancelled(s) != 0) {
-        struct pl_wait *w = s->waiting;
-        if (w && w->interrupt)
-            w->interrupt(w);
-        else if (w)
-            pl_wait_fire(w, PL_WAIT_CANCELLED);
+        if (s->waiting)
+            end_wait(s->waiting, PL_WAIT_CANCELLED);
         pl_scope_pass_on(s->scope);
     }
     if (!s->worker)
