@@ -8,11 +8,12 @@
 PLAIT_BEGIN
 
 /* Runs the task once for each of n inputs, results in order: out[i] for in[i]. in and out are
- * arrays of the task's types; out may be NULL. codes, when not NULL, receives what each returned;
- * otherwise the first error cancels what has not started. Inputs are handed out in pieces whose
- * size is found while it runs; a task that suspends holds up nobody.
- * Returns 0, or the code of the failed input with the lowest index; -ENOMEM, -ESHUTDOWN, -ENOENT,
- * -ECANCELED, -ETIMEDOUT. Returns only when no task of it runs any more.
+ * arrays of the task's types (for bytes: spans and zeroed buffers, which the caller frees by
+ * plait_buffer_free()); out may be NULL. codes, when not NULL, receives what each returned, and all
+ * run; otherwise the first error cancels the others. Inputs are handed out in pieces whose size is
+ * found while it runs; a task that suspends holds up nobody.
+ * Returns 0, or the first error (with codes: the one of the lowest index); -ENOMEM, -ESHUTDOWN,
+ * -ENOENT, -ECANCELED, -ETIMEDOUT. Returns only when no task of it runs any more.
  * Suspends a fiber, blocks a thread. */
 PLAIT_API int plait_map_task(plait_executor *ex, const struct plait_task *task, const void *in,
                              void *out, size_t n, int *codes);

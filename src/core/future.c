@@ -339,6 +339,14 @@ int pl_future_wait(plait_future *f, int64_t deadline)
     return why == PL_WAIT_TIMEOUT ? -ETIMEDOUT : pl_strand_code(s);
 }
 
+void pl_future_join(plait_future *f)
+{
+    struct blocked b = {.waiter.fire = unblock};
+    pl_wait_init(&b.wait, pl_strand_current());
+    if (pl_future_watch(f, &b.waiter))
+        pl_wait_uninterrupted(&b.wait);
+}
+
 int plait_result(plait_future *f, void *out)
 {
     if (!pl_future_is_done(f)) {

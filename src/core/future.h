@@ -127,6 +127,9 @@ int pl_future_submit(plait_future *f);
 /* Waits until it has ended: 0, -ETIMEDOUT at the deadline, or why the calling strand is cancelled. */
 int pl_future_wait(plait_future *f, int64_t deadline);
 
+/* Waits until it has ended, whatever happens to the caller. */
+void pl_future_join(plait_future *f);
+
 /* plait_cancel() with a reason. */
 int pl_future_cancel(plait_future *f, enum plait_reason reason);
 

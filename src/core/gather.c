@@ -5,12 +5,11 @@
  * DESIGN
  *   plait_wait puts one waiter on each future; the last that is needed fires the wait. Leaving early it
  *   takes the rest off again, after which none of them is referred to.
- *   plait_completed puts its waiters on once; each that ends is appended to a queue under a lock, so
- *   every step is O(1), however many are still running.
+ *   plait_completed watches all of them once, through a mailbox, so every step is O(1), however many are
+ *   still running.
  */
 #include "base/bug.h"
-#include "core/future.h"
-#include "core/lock.h"
+#include "core/mailbox.h"
 #include "os/alloc.h"
 
 struct group {
@@ -100,106 +99,48 @@ int plait_wait(plait_future *const *futures, size_t n, enum plait_when when, int
     return why == PL_WAIT_TIMEOUT ? -ETIMEDOUT : pl_strand_code(s);
 }
 
-struct arrival {
-    struct pl_waiter waiter;
-    struct plait_completed *it;
-    plait_future *future;
-    struct arrival *next;
-    bool handed_out;
-};
-
 struct plait_completed {
-    struct pl_lock lock;
-    struct arrival *first, **end;
-    struct pl_wait *waiting;
+    struct pl_mailbox box;
     size_t n, given;
-    struct arrival arrivals[];
+    struct pl_mail mails[];
 };
-
-static void arrive(struct plait_completed *it, struct arrival *a)
-{
-    pl_lock(&it->lock);
-    a->next = NULL;
-    *it->end = a;
-    it->end = &a->next;
-    if (it->waiting)
-        pl_wait_fire(it->waiting, PL_WAIT_WOKEN);
-    pl_unlock(&it->lock);
-}
-
-static void arrived(struct pl_waiter *w, plait_future *f)
-{
-    (void)f;
-    struct arrival *a = PL_CONTAINER(w, struct arrival, waiter);
-    arrive(a->it, a);
-}
 
 int plait_completed_new(plait_completed **ret, plait_future *const *futures, size_t n)
 {
-    if (n > (SIZE_MAX - sizeof(struct plait_completed)) / sizeof(struct arrival))
+    if (n > (SIZE_MAX - sizeof(struct plait_completed)) / sizeof(struct pl_mail))
         return -ENOMEM;
-    struct plait_completed *it = pl_zalloc(sizeof *it + n * sizeof it->arrivals[0]);
+    struct plait_completed *it = pl_zalloc(sizeof *it + n * sizeof it->mails[0]);
     if (!it)
         return -ENOMEM;
-    it->end = &it->first;
+    pl_mailbox_init(&it->box);
     it->n = n;
-    for (size_t i = 0; i < n; i++) {
-        struct arrival *a = &it->arrivals[i];
-        *a = (struct arrival){.waiter.fire = arrived, .it = it, .future = futures[i]};
-        if (!pl_future_watch(futures[i], &a->waiter))
-            arrive(it, a);
-    }
+    for (size_t i = 0; i < n; i++)
+        pl_mailbox_watch(&it->box, &it->mails[i], futures[i]);
     *ret = it;
     return 0;
-}
-
-/* The next arrival, or NULL after noting who waits for one. */
-static struct arrival *next_arrival(struct plait_completed *it, struct pl_wait *wait)
-{
-    pl_lock(&it->lock);
-    struct arrival *a = it->first;
-    if (a) {
-        it->first = a->next;
-        if (!it->first)
-            it->end = &it->first;
-        a->handed_out = true;
-        it->given++;
-    }
-    it->waiting = a ? NULL : wait;
-    pl_unlock(&it->lock);
-    return a;
 }
 
 int plait_completed_next(plait_completed *it, plait_future **ret, int64_t deadline)
 {
     if (it->given == it->n)
         return 0;
-    struct pl_strand *s = pl_strand_current();
-    for (;;) {
-        struct pl_wait wait;
-        pl_wait_init(&wait, s);
-        struct arrival *a = next_arrival(it, &wait);
-        if (a) {
-            *ret = a->future;
-            return 1;
-        }
-        enum pl_wait_state why = pl_wait(&wait, deadline);
-        pl_lock(&it->lock);
-        it->waiting = NULL;
-        bool empty = !it->first;
-        pl_unlock(&it->lock);
-        if (why != PL_WAIT_WOKEN && empty)
-            return why == PL_WAIT_TIMEOUT ? -ETIMEDOUT : pl_strand_code(s);
-    }
+    struct pl_mail *m;
+    int e = pl_mailbox_take(&it->box, &m, deadline);
+    if (e < 0)
+        return e;
+    it->given++;
+    *ret = m->future;
+    m->future = NULL;
+    return 1;
 }
 
 void plait_completed_free(plait_completed *it)
 {
     if (!it)
         return;
-    /* Those handed out may have been freed by the caller; those that arrived are not watched. */
+    /* Those handed out may have been freed by the caller; the others no longer report to us. */
     for (size_t i = 0; i < it->n; i++)
-        if (!it->arrivals[i].handed_out)
-            pl_future_unwatch(it->arrivals[i].future, &it->arrivals[i].waiter);
+        if (it->mails[i].future)
+            pl_future_unwatch(it->mails[i].future, &it->mails[i].waiter);
     pl_free_mem(it);
 }

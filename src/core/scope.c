@@ -237,26 +237,25 @@ static int go_by_future(struct pl_scope *s, struct pl_child *c, const void *in)
     return e;
 }
 
-static int set_argument(struct pl_child *c, const void *in, size_t bytes)
+/* Copies the argument; a result that nobody wants goes behind the copy. */
+static int set_argument(struct pl_child *c, const void *in)
 {
-    if (PL_LIKELY(bytes <= 16)) {
-        /* Copies what is there: reading past a small argument would be wrong. */
-        if (bytes == 8)
-            memcpy(c->in, in, 8);
-        else if (bytes == 16)
-            memcpy(c->in, in, 16);
-        else
-            memcpy(c->in, in, bytes);
+    size_t bytes = c->task->in_bytes, unwanted = c->out ? 0 : c->task->out_bytes;
+    if (PL_LIKELY(bytes == 8 && unwanted == 0)) {
+        memcpy(c->in, in, 8);
         return 0;
     }
-    if (bytes <= PL_CHILD_INLINE_BYTES) {
-        memcpy(c->in, in, bytes);
-        return 0;
+    size_t out_at = (bytes + 15) & ~(size_t)15;
+    void *to = c->in;
+    if (out_at + unwanted > PL_CHILD_INLINE_BYTES) {
+        to = c->in_heap = pl_alloc_aligned(16, (out_at + unwanted + 15) & ~(size_t)15);
+        if (!to)
+            return -ENOMEM;
     }
-    c->in_heap = pl_alloc_aligned(16, (bytes + 15) & ~(size_t)15);
-    if (!c->in_heap)
-        return -ENOMEM;
-    memcpy(c->in_heap, in, bytes);
+    if (bytes)
+        memcpy(to, in, bytes);
+    if (unwanted)
+        c->out = (char *)to + out_at;
     return 0;
 }
 
@@ -264,7 +263,7 @@ static int start(struct pl_scope *s, struct pl_child *c, const void *in)
 {
     if (PL_UNLIKELY(!pl_is_sched(s->ex) || (c->task->flags & PLAIT_TASK_IS_BYTES)))
         return go_by_future(s, c, in);
-    int e = set_argument(c, in, c->task->in_bytes);
+    int e = set_argument(c, in);
     if (e < 0)
         return e;
     c->notify.job.run = run;
