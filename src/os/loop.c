@@ -152,8 +152,20 @@ int pl_loop_run_finished(struct pl_loop *l)
     return n;
 }
 
+// A ring belongs to one thread in the kernel, too; with epoll the mistake would only be silent.
+static void check_owner(struct pl_loop *l)
+{
+    if (PL_UNLIKELY(!l->owned)) {
+        l->owned = true;
+        l->owner = pthread_self();
+    } else if (PL_UNLIKELY(!pthread_equal(l->owner, pthread_self()))) {
+        PL_BUG("an event loop is used by a thread that does not own it");
+    }
+}
+
 int pl_loop_poll(struct pl_loop *l, int64_t deadline)
 {
+    check_owner(l);
     if (PL_UNLIKELY(l->polling))
         PL_BUG("pl_loop_poll is called from a done callback");
     l->polling = true;
@@ -169,6 +181,7 @@ int pl_loop_fd(struct pl_loop *l)
 
 int pl_loop_arm(struct pl_loop *l, int64_t deadline)
 {
+    check_owner(l);
     return l->vtable->arm(l, deadline);
 }
 

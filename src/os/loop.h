@@ -19,6 +19,7 @@
 #ifndef PL_OS_LOOP_H
 #define PL_OS_LOOP_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -126,6 +127,8 @@ struct pl_loop {
     _Atomic uint32_t wake_word; /* loop.c draws its states */
     enum pl_backend backend;    /* the one in use: never AUTO after pl_loop_init */
     bool polling;
+    bool owned;
+    pthread_t owner; /* the thread that polls */
 };
 
 /*
