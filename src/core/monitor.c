@@ -192,6 +192,10 @@ void pl_monitor_stop(struct pl_sched *s)
     atomic_store(&m->word, STOP);
     pl_futex_wake(&m->word, 1);
     pl_thread_join(m->thread);
+}
+
+void pl_monitor_free(struct pl_sched *s)
+{
+    pl_free_mem(s->monitor);
     s->monitor = NULL;
-    pl_free_mem(m);
 }

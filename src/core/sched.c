@@ -230,6 +230,7 @@ bool pl_sched_check_end(struct pl_sched *s)
     if (finished != created)
         return false;
     atomic_store(&s->ended, 1);
+    pl_futex_wake(&s->ended, INT_MAX);
     pl_sched_wake_all(s);
     return true;
 }
@@ -290,12 +291,20 @@ int pl_sched_add_worker(struct pl_sched *s)
     return e;
 }
 
+void pl_sched_wait_end(struct pl_sched *s)
+{
+    if (atomic_load_explicit(&s->used, memory_order_acquire) == 0)
+        return;
+    if (s->foreign)
+        pl_worker_run(&s->workers[0]);
+    while (!atomic_load(&s->ended))
+        pl_futex_wait(&s->ended, 0, PL_FOREVER);
+}
+
 bool pl_sched_done(struct pl_sched *s)
 {
     uint32_t used = atomic_load_explicit(&s->used, memory_order_acquire);
     uint64_t made = 0, freed = 0;
-    if (s->foreign && used > 0)
-        pl_worker_run(&s->workers[0]);
     for (uint32_t i = 0; i < used; i++) {
         struct pl_worker *w = &s->workers[i];
         if (!s->foreign)

@@ -63,7 +63,10 @@ int pl_sched_init(struct pl_sched *s, unsigned regular, unsigned slots);
 /* Starts the thread of the next free slot. 0; -EAGAIN when there is none. */
 int pl_sched_add_worker(struct pl_sched *s);
 
-/* Shuts down, waits for the end, joins every thread and releases all but the memory of *s and the futures
+/* Waits until a scheduler that was shut down has ended; a foreign one is driven to its end. */
+void pl_sched_wait_end(struct pl_sched *s);
+
+/* After the end: joins every thread and releases all but the memory of *s and the futures
  * that are still held. True when there are none. */
 bool pl_sched_done(struct pl_sched *s);
 

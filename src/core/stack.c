@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
 // Pooled stacks with guards. See stack.h.
-//
-// DESIGN. Address space is reserved in slabs and costs nothing until touched. A stack is in one of three
-// states: handed out; idle, its memory warm, on a last-in-first-out list that runs through the headers in
-// the stacks themselves; or cold, its memory given back, known only by a bit of its slab. Invariants:
+// DESIGN. Address space is reserved in slabs and costs nothing until touched. A stack is in one of
+// three states: handed out; idle, its memory warm, on a last-in-first-out list that runs through
+// the headers in the stacks themselves; or cold, its memory given back, known only by a bit of its
+// slab. Invariants:
 //   - stacks 0..carved-1 of a slab have a guard, and it stays when the stack goes cold;
 //   - only the newest slab has stacks that were never carved;
 //   - a slab is on the `thaw` list exactly while it has cold stacks.
-// The stride is a class plus one page, so that the tops of neighbours fall into different sets of the
-// second-level cache and of the TLB: with a power of two, every control block would fight for the same.
-// The guard page of a stack without a guard is its canary: never written, it reads as zeros.
+// The stride is a class plus one page, so that the tops of neighbours fall into different sets of
+// the second-level cache and of the TLB: with a power of two, every control block would fight for
+// the same. The guard page of a stack without a guard is its canary: never written, it reads as
+// zeros.
 #include "core/stack.h"
 
 #include <errno.h>
@@ -49,8 +50,8 @@ struct pl_stack_slab {
     unsigned char guard[SLAB_STACKS]; // enum pl_guard_kind of each carved stack
 };
 
-// Guards by mprotect in this process. Each adds two mappings, and the rest of the process needs some
-// too: beyond three quarters of the limit stacks get canaries.
+// Guards by mprotect in this process. Each adds two mappings, and the rest of the process needs
+// some too: beyond three quarters of the limit stacks get canaries.
 static _Atomic size_t mprotect_guards;
 
 static bool reserve_mprotect_guard(void)

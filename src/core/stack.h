@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Pooled stacks with guards. One pool serves one thread; there are no locks.
-//
-//   lower addresses                                                      higher addresses
-//   | guard page | low ...... usable, grows down ...... | owner's block | struct pl_stack | next guard
-//                 <---------------- bytes ------------------------------>
-//
-// The header sits at the top of the stack's own memory, and pl_stack_top() carves the owner's control
-// block right below it, so that a sleeping fiber keeps one page in memory.
+//   lower addresses                                                      higher addresses   | guard
+// page | low ...... usable, grows down ...... | owner's block | struct pl_stack | next guard
+// <---------------- bytes ------------------------------>
+// The header sits at the top of the stack's own memory, and pl_stack_top() carves the owner's
+// control block right below it, so that a sleeping fiber keeps one page in memory.
 #ifndef PL_CORE_STACK_H
 #define PL_CORE_STACK_H
 
@@ -39,15 +37,16 @@ struct pl_stack_pool {
     size_t live;                 // handed out now
 };
 
-// Prepares a pool of stacks of at least stack_bytes (0: 64 KiB), rounded up to a class: 16, 64, 256 KiB,
-// 1 MiB, then whole pages up to 64 MiB; four times as much under ASan. 0; -EINVAL: too large, or
-// PLAIT_GUARD names no kind of guard.
+// Prepares a pool of stacks of at least stack_bytes (0: 64 KiB), rounded up to a class: 16, 64, 256
+// KiB, 1 MiB, then whole pages up to 64 MiB; four times as much under ASan. 0; -EINVAL: too large,
+// or PLAIT_GUARD names no kind of guard.
 int pl_stack_pool_init(struct pl_stack_pool *p, size_t stack_bytes);
 
 // Unmaps every stack of the pool, also those not put back.
 void pl_stack_pool_done(struct pl_stack_pool *p);
 
-// Gives the stacks that were idle ever since the previous trim back to the kernel. Returns how many.
+// Gives the stacks that were idle ever since the previous trim back to the kernel. Returns how
+// many.
 size_t pl_stack_pool_trim(struct pl_stack_pool *p);
 
 // A stack without a warm one at hand: cold, or carved anew. NULL when memory is short.
@@ -81,18 +80,20 @@ static inline void pl_stack_put(struct pl_stack_pool *p, struct pl_stack *s)
     p->live--;
 }
 
-// The owner's control block: `bytes` at the top of the stack, aligned to 64. The context is made with
-// s->low and the size from there to this address.
+// The owner's control block: `bytes` at the top of the stack, aligned to 64. The context is made
+// with s->low and the size from there to this address.
 static inline void *pl_stack_top(const struct pl_stack *s, size_t bytes)
 {
     return (void *)(((size_t)s->low + s->bytes - bytes) & ~(size_t)63);
 }
 
-// The guard that new stacks get in this process; PLAIT_GUARD=madvise|mprotect|canary chooses another.
+// The guard that new stacks get in this process; PLAIT_GUARD=madvise|mprotect|canary chooses
+// another.
 enum pl_guard_kind pl_stack_guard_kind(void);
 const char *pl_stack_guard_name(enum pl_guard_kind kind);
 
-// Whether `addr` lies in the guard of one of the pool's stacks. Async-signal-safe on the pool's thread.
+// Whether `addr` lies in the guard of one of the pool's stacks. Async-signal-safe on the pool's
+// thread.
 bool pl_stack_owns_guard(const struct pl_stack_pool *p, const void *addr);
 
 #endif

@@ -35,8 +35,10 @@ static void shut_down(struct plait_executor *ex)
 static void close_local(struct plait_executor *ex)
 {
     struct pl_sched *s = pl_sched_of(ex);
-    pl_monitor_stop(s);
+    pl_sched_wait_end(s);
+    pl_monitor_stop(s); /* it adds workers until then */
     bool unused = pl_sched_done(s);
+    pl_monitor_free(s);
     pl_blocking_stop(s);
     /* Futures that are still held keep one reference together; see pl_slab_free_shared(). */
     if (!unused)

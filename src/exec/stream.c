@@ -122,7 +122,7 @@ int plait_stream_next(plait_stream *s, struct plait_item *ret)
     feed(s);
     if (s->fed == s->taken)
         return s->error;
-    struct entry *entry;
+    struct entry *entry = NULL;
     int e = await(s, &entry);
     if (e < 0)
         return e;
