@@ -2,8 +2,8 @@
 // The switch for aarch64 as an asm statement. Included by arch/switch.h only.
 //
 // DESIGN. As on x86-64: everything is declared lost, and sp, x29 (frame pointer) and x19 (the base
-// pointer of a realigned frame) travel in the context. `hint 36` is `bti j`, what a guarded page demands
-// of the target of an indirect jump, and a no-op on older cores.
+// pointer of a realigned frame) travel in the context. `hint 36` is `bti j`, what a guarded page
+// demands of the target of an indirect jump, and a no-op on older cores.
 #ifndef PL_ARCH_AARCH64_H
 #define PL_ARCH_AARCH64_H
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Tells ASan, TSan and valgrind about each stack and each switch.
 //
-// DESIGN. ASan must know the bounds of the stack that runs, and keeps the frames that it moved off the
-// stack (detect_stack_use_after_return) a fiber: start_switch_fiber before and finish_switch_fiber after
-// each switch, on a new stack with no frames to restore, and with no place to save them where the fiber
-// ends. TSan keeps a shadow stack and a clock a fiber: it is switched right before the machine is. Valgrind
-// wants to know each stack once. In these builds the switch is a function of its own, so that a sanitizer's
-// idea of the current function is pushed on one fiber and popped on the same.
+// DESIGN. ASan must know the bounds of the stack that runs, and keeps the frames that it moved off
+// the stack (detect_stack_use_after_return) a fiber: start_switch_fiber before and
+// finish_switch_fiber after each switch, on a new stack with no frames to restore, and with no
+// place to save them where the fiber ends. TSan keeps a shadow stack and a clock a fiber: it is
+// switched right before the machine is. Valgrind wants to know each stack once. In these builds the
+// switch is a function of its own, so that a sanitizer's idea of the current function is pushed on
+// one fiber and popped on the same.
 #include "arch/sanitize.h"
 
 #include <stdint.h>
@@ -110,10 +111,10 @@ void pl_context_leave(struct pl_context *from, struct pl_context *to)
 
 #endif
 
-// Valgrind recognises a sequence of instructions that does nothing on a real machine: four rotations of
-// a scratch register by 128 bits in all, then a marker. The request and its arguments are an array whose
-// address travels in one register, the answer comes in another. The sequence and the numbers of the
-// requests are its stable interface, so its headers are not needed.
+// Valgrind recognises a sequence of instructions that does nothing on a real machine: four
+// rotations of a scratch register by 128 bits in all, then a marker. The request and its arguments
+// are an array whose address travels in one register, the answer comes in another. The sequence and
+// the numbers of the requests are its stable interface, so its headers are not needed.
 enum { VALGRIND_RUNNING = 0x1001, VALGRIND_STACK_REGISTER = 0x1501, VALGRIND_STACK_DEREGISTER };
 
 static uintptr_t valgrind_request(uintptr_t request, uintptr_t a, uintptr_t b)

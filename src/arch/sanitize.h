@@ -47,7 +47,8 @@ void pl_sanitize_entry(void *context);
 // Whether the process runs under valgrind; decided before main.
 extern bool pl_on_valgrind;
 
-// Makes a stack known to valgrind and returns its handle; forgets it again. Only for pl_on_valgrind.
+// Makes a stack known to valgrind and returns its handle; forgets it again. Only for
+// pl_on_valgrind.
 unsigned pl_valgrind_stack_register(const void *low, const void *high);
 void pl_valgrind_stack_deregister(unsigned handle);
 

@@ -21,7 +21,8 @@ void pl_switch_prepare(struct pl_context *c, void *stack_low, size_t stack_bytes
 {
     size_t top = ((size_t)stack_low + stack_bytes) & ~(size_t)(STACK_ALIGNMENT - 1);
 
-    // Below the top, so that the very first stack pointer lies inside the bounds that valgrind was told.
+    // Below the top, so that the very first stack pointer lies inside the bounds that valgrind was
+    // told.
     c->sp = (void *)(top - STACK_ALIGNMENT);
     c->pc = (void *)pl_switch_start;
     c->frame = arg;

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT
 // The context switch: leave one stack where it is, go on with another.
 //
-// DESIGN. A suspended context is four words: stack pointer, address to go on at, frame pointer and one
-// more register (the one that compilers may use as a base pointer and therefore do not let an asm
-// statement clobber). Everything else that the ABI preserves is declared clobbered, so the compiler saves
-// what is live, and nothing where nothing is. Invariants:
+// DESIGN. A suspended context is four words: stack pointer, address to go on at, frame pointer and
+// one more register (the one that compilers may use as a base pointer and therefore do not let an
+// asm statement clobber). Everything else that the ABI preserves is declared clobbered, so the
+// compiler saves what is live, and nothing where nothing is. Invariants:
 //   - nothing is pushed, so the red zone of a leaf function stays intact;
 //   - a context that was never switched to has touched no byte of its stack;
 //   - the address to go on at decides how the rest is restored, so the inline and the called form
 //     may be mixed freely;
 //   - the switch ends in an indirect jump: a `ret` would be predicted to return to our own caller.
 // Not saved: MXCSR and the x87 control word (FPCR on aarch64). The ABI calls their control bits
-// preserved across calls, so code that changes the rounding mode must restore it before it suspends.
-// Shadow stacks are not switched: our assembly files say so in their notes, and the loader honours it.
-// docs/switching.md has the whole story.
+// preserved across calls, so code that changes the rounding mode must restore it before it
+// suspends. Shadow stacks are not switched: our assembly files say so in their notes, and the
+// loader honours it. docs/switching.md has the whole story.
 #ifndef PL_ARCH_SWITCH_H
 #define PL_ARCH_SWITCH_H
 
@@ -22,7 +22,8 @@
 
 #include "arch/sanitize.h"
 
-// Which switch this build uses. PL_SWITCH_UCONTEXT may be defined by the build to force the portable one.
+// Which switch this build uses. PL_SWITCH_UCONTEXT may be defined by the build to force the
+// portable one.
 #if !defined(PL_SWITCH_UCONTEXT) && defined(__x86_64__) && defined(__LP64__)
 #define PL_SWITCH_X86_64 1
 #elif !defined(PL_SWITCH_UCONTEXT) && defined(__aarch64__) && defined(__LP64__)
@@ -62,8 +63,8 @@ struct pl_context {
     unsigned valgrind_stack;
 };
 
-// Prepares *c so that the first switch to it calls entry(arg) on the given stack. entry never returns:
-// it leaves through pl_context_leave.
+// Prepares *c so that the first switch to it calls entry(arg) on the given stack. entry never
+// returns: it leaves through pl_context_leave.
 void pl_context_make(struct pl_context *c, void *stack_low, size_t stack_bytes,
                      void (*entry)(void *arg), void *arg);
 

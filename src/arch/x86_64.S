@@ -74,8 +74,8 @@ pl_switch_called:
         .cfi_endproc
         .size   pl_switch_called, . - pl_switch_called
 
-// CET: every target of an indirect jump here is marked (bit 0, IBT). Not the shadow stack (bit 1): the
-// switch does not exchange it, and this note makes the loader leave it off.
+// CET: every target of an indirect jump here is marked (bit 0, IBT). Not the shadow stack (bit 1):
+// the switch does not exchange it, and this note makes the loader leave it off.
         .section .note.gnu.property, "a", @note
         .p2align 3
         .long   4                       // bytes of the name

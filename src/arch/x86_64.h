@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 // The switch for x86-64 as an asm statement. Included by arch/switch.h only.
 //
-// DESIGN. The compiler is told that everything is lost, and spills what it needs around the statement; only
-// rsp, rbp and rbx travel in the context, because rbp may be the frame pointer and rbx the base pointer
-// of a realigned frame, which a compiler cannot spill (clang would even drop such a clobber silently).
-// The x87 and mask registers are named because the ABI lets a call destroy them, so callers of a
-// function that contains a switch expect no more. endbr64 is what CET demands of the target of an
-// indirect jump; elsewhere it is a no-op.
+// DESIGN. The compiler is told that everything is lost, and spills what it needs around the
+// statement; only rsp, rbp and rbx travel in the context, because rbp may be the frame pointer and
+// rbx the base pointer of a realigned frame, which a compiler cannot spill (clang would even drop
+// such a clobber silently). The x87 and mask registers are named because the ABI lets a call
+// destroy them, so callers of a function that contains a switch expect no more. endbr64 is what CET
+// demands of the target of an indirect jump; elsewhere it is a no-op.
 #ifndef PL_ARCH_X86_64_H
 #define PL_ARCH_X86_64_H
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Pooled stacks with guards. See stack.h.
+//
 // DESIGN. Address space is reserved in slabs and costs nothing until touched. A stack is in one of
 // three states: handed out; idle, its memory warm, on a last-in-first-out list that runs through
 // the headers in the stacks themselves; or cold, its memory given back, known only by a bit of its

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Pooled stacks with guards. One pool serves one thread; there are no locks.
-//   lower addresses                                                      higher addresses   | guard
-// page | low ...... usable, grows down ...... | owner's block | struct pl_stack | next guard
-// <---------------- bytes ------------------------------>
+//
+//   lower addresses                                                    higher addresses
+//   | guard | low ...... usable, grows down ...... | owner's block | struct pl_stack | guard
+//            <------------------- bytes --------------------------->
+//
 // The header sits at the top of the stack's own memory, and pl_stack_top() carves the owner's
 // control block right below it, so that a sleeping fiber keeps one page in memory.
 #ifndef PL_CORE_STACK_H

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Address space. See memory.h.
 //
-// DESIGN. A guard marker (MADV_GUARD_INSTALL) lives in the page table, so a million guards add no mapping;
-// a page without access splits its mapping in three, and the kernel allows 65,530 mappings a process.
-// Whether markers work is tried rather than deduced from a version: an emulator may accept any advice and do
-// nothing, so the probe believes a guard only if it keeps the kernel itself from populating the page.
-// Installing them in batches by process_madvise was measured: 440 ns instead of 560 each, beside 1,250 for
-// the first touch of the stack that follows; not worth a second path.
+// DESIGN. A guard marker (MADV_GUARD_INSTALL) lives in the page table, so a million guards add no
+// mapping; a page without access splits its mapping in three, and the kernel allows 65,530 mappings
+// a process. Whether markers work is tried rather than deduced from a version: an emulator may
+// accept any advice and do nothing, so the probe believes a guard only if it keeps the kernel
+// itself from populating the page. Installing them in batches by process_madvise was measured: 440
+// ns instead of 560 each, beside 1,250 for the first touch of the stack that follows; not worth a
+// second path.
 #include "os/memory.h"
 
 #include <errno.h>
@@ -60,8 +61,9 @@ int pl_memory_reserve(size_t bytes, char **ret)
 
 void pl_memory_release(void *at, size_t bytes)
 {
-    // Unmapping may need one more mapping, when it leaves a hole, and fail for want of it. We release only
-    // what we reserved in one piece, but the kernel may have merged our neighbours with it.
+    // Unmapping may need one more mapping, when it leaves a hole, and fail for want of it. We
+    // release only what we reserved in one piece, but the kernel may have merged our neighbours
+    // with it.
     if (munmap(at, bytes) == 0)
         return;
     PL_ASSERT(errno == ENOMEM);
