@@ -5,22 +5,41 @@
 #include "core/sched.h"
 #include "core/trace.h"
 
+/* Hosts that have run out of jobs and are kept, warm, for the next one. */
+#define IDLE_MAX 16
+
+/* Waits, idle, for the next job. False when there are enough that do. */
+static bool park(struct pl_worker *w, struct pl_fiber *f)
+{
+    if (w->idle_count == IDLE_MAX)
+        return false;
+    f->next = w->idle;
+    w->idle = f;
+    w->idle_count++;
+    struct pl_fiber *next = pl_worker_next_ready(w);
+    w->current = next;
+    pl_context_switch(&f->context, next ? &next->context : &w->context);
+    return true;
+}
+
 /* Runs the fiber's job and then, on the same stack, whatever the worker may run next without giving
  * anybody else his turn. */
 static void host(void *arg)
 {
     struct pl_fiber *f = arg;
     struct pl_worker *w = f->strand.worker;
-    for (struct pl_job *job = f->job; job; job = pl_worker_next_job(w)) {
-        job->run(job, 0);
-        pl_worker_count(&w->finished);
-    }
+    do {
+        for (struct pl_job *job = f->job; job; job = pl_worker_next_job(w)) {
+            job->run(job, 0);
+            pl_worker_count(&w->finished);
+        }
+    } while (park(w, f));
     w->current = NULL;
     w->dead = f;
     pl_context_leave(&f->context, &w->context);
 }
 
-struct pl_fiber *pl_fiber_new(struct pl_worker *w, struct pl_job *job)
+static struct pl_fiber *fiber_new(struct pl_worker *w)
 {
     struct pl_stack *stack = pl_stack_get(&w->stacks);
     if (!stack)
@@ -28,7 +47,6 @@ struct pl_fiber *pl_fiber_new(struct pl_worker *w, struct pl_job *job)
     struct pl_fiber *f = pl_stack_top(stack, sizeof *f);
     f->strand = (struct pl_strand){.worker = w};
     f->stack = stack;
-    f->job = job;
     f->giveaway = NULL;
     f->wake.run = pl_fiber_woken;
     pl_context_make(&f->context, stack->low, (size_t)((char *)f - stack->low), host, f);
@@ -38,6 +56,41 @@ struct pl_fiber *pl_fiber_new(struct pl_worker *w, struct pl_job *job)
         w->fibers->younger = f;
     w->fibers = f;
     return f;
+}
+
+struct pl_fiber *pl_fiber_for(struct pl_worker *w, struct pl_job *job)
+{
+    struct pl_fiber *f = w->idle;
+    if (f) {
+        w->idle = f->next;
+        w->idle_count--;
+    } else {
+        f = fiber_new(w);
+    }
+    if (f)
+        f->job = job;
+    return f;
+}
+
+void pl_fiber_free_idle(struct pl_worker *w)
+{
+    while (w->idle) {
+        struct pl_fiber *f = w->idle;
+        w->idle = f->next;
+        w->idle_count--;
+        pl_fiber_free(w, f);
+    }
+}
+
+/* What the worker does when its running fiber stops: a ready fiber, or else a job on an idle host;
+ * NULL leaves it to the scheduler. */
+static struct pl_fiber *next_fiber(struct pl_worker *w)
+{
+    struct pl_fiber *f = pl_worker_next_ready(w);
+    if (f || !w->idle)
+        return f;
+    struct pl_job *job = pl_worker_next_job(w);
+    return job ? pl_fiber_for(w, job) : NULL;
 }
 
 void pl_fiber_free(struct pl_worker *w, struct pl_fiber *f)
@@ -68,13 +121,10 @@ void pl_fiber_suspend(struct pl_fiber *f)
         giveaway(f->giveaway_arg);
     }
     PL_TRACE(PL_TRACE_SUSPEND, f, f->strand.task);
-    struct pl_fiber *next = pl_worker_next_ready(w);
+    struct pl_fiber *next = next_fiber(w);
     if (next == f)
         return;
     w->current = next;
-    if (next)
-        pl_context_switch(&f->context, &next->context);
-    else
-        pl_context_switch(&f->context, &w->context);
+    pl_context_switch(&f->context, next ? &next->context : &w->context);
     PL_TRACE(PL_TRACE_RESUME, f, f->strand.task);
 }

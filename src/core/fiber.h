@@ -17,7 +17,7 @@
 struct pl_fiber {
     struct pl_strand strand; /* first: a strand with a worker is a fiber */
     struct pl_context context;
-    struct pl_fiber *next;             /* in the ready queue */
+    struct pl_fiber *next;             /* in the ready queue, or among the idle */
     struct pl_fiber *older, *younger;  /* in the worker's list of live fibers */
     struct pl_stack *stack;
     struct pl_job *job;                /* to run when it starts */
@@ -33,8 +33,11 @@ static inline struct pl_fiber *pl_fiber_of(struct pl_strand *s)
     return (struct pl_fiber *)s;
 }
 
-/* Makes a fiber for the job on w's thread; NULL when memory is short. */
-struct pl_fiber *pl_fiber_new(struct pl_worker *w, struct pl_job *job);
+/* A fiber that will run the job when it is switched to, on w's thread; NULL when memory is short. */
+struct pl_fiber *pl_fiber_for(struct pl_worker *w, struct pl_job *job);
+
+/* Frees the fibers that wait for a job. On the worker's thread, or after its end. */
+void pl_fiber_free_idle(struct pl_worker *w);
 
 /* Returns its stack. After it has left for good. */
 void pl_fiber_free(struct pl_worker *w, struct pl_fiber *f);

@@ -62,6 +62,7 @@ no_deque:
 
 void pl_worker_done(struct pl_worker *w)
 {
+    pl_fiber_free_idle(w);
     PL_ASSERT(!w->fibers && !w->ready && pl_deque_size_hint(&w->deque) == 0);
     pl_loop_done(&w->loop);
     pl_deque_done(&w->deque);
@@ -197,7 +198,7 @@ static void switch_to(struct pl_worker *w, struct pl_fiber *f)
 
 static void start(struct pl_worker *w, struct pl_job *job)
 {
-    struct pl_fiber *f = pl_fiber_new(w, job);
+    struct pl_fiber *f = pl_fiber_for(w, job);
     if (f) {
         switch_to(w, f);
         return;

@@ -42,6 +42,8 @@ struct pl_worker {
     struct pl_fiber *ready, **ready_end;
     struct pl_fiber *dead;    /* has just left for good; its stack is to be returned */
     struct pl_fiber *fibers;  /* all that live, youngest first */
+    struct pl_fiber *idle;    /* those that wait for a job, the warmest first */
+    unsigned idle_count;
     struct pl_context context;
     struct pl_stack_pool stacks;
     struct pl_heap timers;
