@@ -186,12 +186,12 @@ static struct pl_stack_slab *slab_new(struct pl_stack_pool *p)
 
 static void slab_free(struct pl_stack_pool *p, struct pl_stack_slab *slab)
 {
-    size_t protected = 0;
+    size_t by_pages = 0;
 
     for (unsigned i = 0; i < slab->carved; i++)
-    protected += slab->guard[i] == PL_GUARD_MPROTECT;
+        by_pages += slab->guard[i] == PL_GUARD_MPROTECT;
     pl_memory_release(slab->base, slab->count * slab_stride(p));
-    atomic_fetch_sub_explicit(&mprotect_guards, protected, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&mprotect_guards, by_pages, memory_order_relaxed);
     pl_free_mem(slab);
 }
 
