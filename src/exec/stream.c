@@ -86,7 +86,7 @@ static void feed(struct plait_stream *s)
     while (!s->ended && s->fed - s->taken < s->options.window) {
         int got = s->options.next(s->options.arg, s->in);
         plait_future *f;
-        int e = got == 1 ? plait_submit_task(s->ex, &f, s->task, s->in, &o) : got;
+        int e = got > 0 ? plait_submit_task(s->ex, &f, s->task, s->in, &o) : got;
         if (e < 0 || got == 0) {
             s->ended = true;
             s->error = e;
