@@ -9,6 +9,7 @@
 #include "os/alloc.h"
 #include "os/clock.h"
 #include "os/random.h"
+#include "os/segv.h"
 
 /* How long a worker that ran dry looks around before it sleeps: about what waking it would cost. */
 #define DOZE_NS 20000
@@ -331,6 +332,7 @@ bool pl_worker_prepare_sleep(struct pl_worker *w)
 void pl_worker_run(struct pl_worker *w)
 {
     struct pl_sched *s = w->sched;
+    void *altstack = s->ex.options.report_overflow ? pl_altstack_init() : NULL;
     pl_worker_enter(w);
     for (;;) {
         pl_worker_turn(w, UINT32_MAX);
@@ -351,4 +353,5 @@ void pl_worker_run(struct pl_worker *w)
         atomic_fetch_sub(&s->searchers, 1);
     }
     pl_worker_enter(NULL);
+    pl_altstack_done(altstack);
 }

@@ -2,6 +2,7 @@
 // local.c - the executors of this process: one event-loop thread of fibers, or a worker a core.
 #include "core/blocking.h"
 #include "core/monitor.h"
+#include "core/overflow.h"
 #include "core/sched.h"
 #include "exec/open.h"
 #include "os/alloc.h"
@@ -119,10 +120,12 @@ int pl_local_open(struct plait_executor **ret, const struct plait_options *o)
     s->foreign = o->foreign;
     s->owner = pthread_self();
     unsigned spare = o->kind == PLAIT_THREADS && !o->no_spare ? o->spare_workers : 0;
-    int e = pl_sched_init(s, o->workers, o->workers + spare);
+    int e = o->report_overflow ? pl_overflow_watch() : 0;
+    if (e == 0)
+        e = pl_sched_init(s, o->workers, o->workers + spare);
     if (e < 0) {
         pl_free_mem(s);
-        return pl_open_fail(e, "no memory for %u workers", o->workers);
+        return pl_open_fail(e, "cannot prepare %u workers: %s", o->workers, plait_strerror(e));
     }
     for (unsigned i = 0; e == 0 && i < o->workers; i++)
         e = pl_sched_add_worker(s);
