@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+// ipc.h - the door to the kernel for what processes share: sockets that carry descriptors, memory
+// without a name, bells, and waiting for many of them at once. Every descriptor is close-on-exec.
+#ifndef PL_OS_IPC_H
+#define PL_OS_IPC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+// ---- descriptors
+
+// -1 is allowed.
+void pl_fd_close(int fd);
+
+// The same open file under a number that is `at_least`. The new descriptor or a negative errno.
+int pl_fd_move(int fd, int at_least);
+
+// Whether fd is a socket that keeps the borders of messages.
+bool pl_fd_is_message_socket(int fd);
+
+// ---- messages
+
+// A pair of connected sockets that keep the borders of messages and order; never blocking.
+int pl_socket_pair(int fds[2]);
+
+// Sends one whole message, with at most PL_SOCKET_FDS descriptors. 0; -EAGAIN: the peer does not
+// read; -EPIPE: it is gone; other negative errnos.
+enum { PL_SOCKET_FDS = 8 };
+int pl_socket_send(int fd, const void *message, size_t bytes, const int *fds, unsigned fd_count);
+
+// Receives one message. Its bytes (0: the peer is gone); -EAGAIN: none is there. *fd_count: the room
+// in fds before, how many came after; what finds no room is closed.
+ssize_t pl_socket_receive(int fd, void *message, size_t bytes, int *fds, unsigned *fd_count);
+
+// Waits until fd can be read (written), or the peer is gone. 0, -ETIMEDOUT, or a negative errno.
+int pl_fd_wait_readable(int fd, int64_t deadline);
+int pl_fd_wait_writable(int fd, int64_t deadline);
+
+// ---- memory
+
+// Memory without a name, of a size that nobody can change. The descriptor, or a negative errno.
+int pl_memfd_new(const char *name, size_t bytes);
+
+// Maps all of it, shared, for reading and writing; costs nothing until touched. 0 and *ret.
+int pl_memfd_map(int fd, size_t bytes, void **ret);
+
+// Maps it so that nothing the other side writes is seen once a page was touched. 0 and *ret.
+int pl_memfd_map_private(int fd, size_t bytes, void **ret);
+
+// The mapping does not exist in what this process forks.
+int pl_memory_not_inherited(void *at, size_t bytes);
+
+// Memory that holds a copy of the bytes, which nobody can change any more. The descriptor.
+int pl_memfd_of(const char *name, const void *data, size_t bytes);
+
+// Whether the descriptor is memory of exactly that size that nobody can make smaller.
+bool pl_memfd_is_sealed(int fd, size_t bytes);
+
+// Reads exactly `bytes` from the start. 0; -EIO: there are fewer.
+int pl_memfd_read(int fd, void *to, size_t bytes);
+
+// ---- bells: an eventfd each
+
+int pl_bell_new(void);
+
+// A bell whose reader waits in read().
+int pl_bell_new_waiting(void);
+
+// Any process that has it. Never waits; a bell that was rung often enough stays rung.
+void pl_bell_ring(int fd);
+
+// Forgets what was rung.
+void pl_bell_clear(int fd);
+
+// ---- waiting for many
+
+struct pl_poller {
+    int fd;
+};
+
+
+int pl_poller_init(struct pl_poller *p);
+void pl_poller_done(struct pl_poller *p);
+
+// Reports fd once for each time that it becomes readable (edge-triggered).
+int pl_poller_add(struct pl_poller *p, int fd, uint64_t tag);
+void pl_poller_remove(struct pl_poller *p, int fd);
+
+// Waits until something is ready, at most until the deadline (0: not at all, INT64_MAX: for ever).
+// Writes the tags of what is, and returns how many: 0 at the deadline or after a signal.
+int pl_poller_wait(struct pl_poller *p, uint64_t *tags, int room, int64_t deadline);
+
+#endif

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: MIT
+/*
+ * pool.h - the host's side of an executor of processes: the queue, the hands, the books.
+ *
+ * DESIGN
+ *   A hand is the host's place for one worker process. What is in its slots is written in the hand's own
+ *   books (struct pl_flight), which no worker can reach; the shared memory is only believed where it agrees
+ *   with them.
+ *
+ *   Everything here is guarded by `lock`, which is held for short, and never while a task's large bytes are
+ *   copied or a future is completed (its callbacks may call plait): what must happen after unlocking is
+ *   collected in a struct pl_after.
+ *
+ *   A future's phase (core/notify.h) says where it is; it changes under the lock:
+ *
+ *       QUEUED    in the pool's queue, or cancelled there (then nobody but the queue refers to it)
+ *       RUNNING   in a hand; notify.job.next leads to its flight
+ *       ENDED     out of the books, about to be completed
+ *
+ *   Who reaps. A thread that waits in plait_result() becomes the leader, if there is none: it looks at the
+ *   rings itself, and sleeps on a bell of its own. Otherwise the supervisor, a thread of the pool, reaps
+ *   when a worker rings. `listener` says which of them sleeps; each busy worker's channel holds a copy.
+ */
+#ifndef PL_PROC_POOL_H
+#define PL_PROC_POOL_H
+
+#include "base/heap.h"
+#include "core/executor.h"
+#include "core/future.h"
+#include "core/lock.h"
+#include "os/ipc.h"
+#include "proc/ring.h"
+#include "proc/table.h"
+#include "proc/wire.h"
+#include <pthread.h>
+
+#define PL_MAX_BYTES (UINT32_C(1) << 30) // of an argument or a result
+
+struct pl_pool;
+struct pl_hand;
+
+// What a queued task with a deadline needs beside its future.
+struct pl_ticket {
+    struct pl_job job; // first: in the queue in place of the future's
+    struct pl_heap_node timer;
+    plait_future *future;
+};
+
+enum pl_flight_state {
+    PL_FLIGHT_FREE = 0,
+    PL_FLIGHT_LOADING, // its large argument is being copied, without the lock
+    PL_FLIGHT_SENT,
+    PL_FLIGHT_REVOKED, // taken back; the worker has not returned the slot yet
+};
+
+// How far the ending of a running task has gone.
+enum pl_ladder {
+    PL_LADDER_NONE = 0,
+    PL_LADDER_TOLD,   // the flag is set
+    PL_LADDER_TERM,   // SIGTERM was sent to its group
+    PL_LADDER_KILLED, // SIGKILL was
+};
+
+struct pl_flight {
+    struct pl_job home; // first: what the future's notify.job.next points to
+    struct pl_heap_node timer;
+    struct pl_hand *hand;
+    plait_future *future; // NULL unless LOADING or SENT
+    struct pl_ticket *ticket;
+    int64_t timeout_ns;
+    int cargo; // a received result, or -1
+    uint32_t cargo_bytes;
+    uint8_t slot, state, ladder;
+    uint8_t reason; // enum plait_reason of the ladder
+};
+
+enum pl_hand_state {
+    PL_HAND_EMPTY = 0, // no process; one is to be started at `start_at`
+    PL_HAND_FORKING,   // the zygote was asked
+    PL_HAND_LIVE,
+    PL_HAND_DYING,     // was sent SIGKILL, or its zygote is gone
+};
+
+struct pl_hand {
+    struct pl_pool *pool;
+    uint32_t index, generation;
+    enum pl_hand_state state;
+    struct pl_channel *channel;
+    int socket, doorbell, pidfd, pid;
+    const char *cause; // why we killed it, or NULL
+    struct pl_hand *older, *younger; // in the list of those with room
+    struct pl_hand *busy_next, *busy_prev;
+    bool has_room, is_busy;
+    bool stop_sent;
+    int64_t start_at;
+    unsigned failed_starts;  // in a row, without a task begun
+    uint32_t work_at, done_at;
+    unsigned inflight;       // futures in flight
+    uint64_t served;         // tasks that ended here, of this process
+    unsigned free_count;
+    uint8_t free[PL_SLOTS];
+    uint8_t sent[PL_SLOTS]; // the slot pushed at each position
+    struct pl_flight flights[PL_SLOTS];
+};
+
+// Things to do once the lock is given back.
+struct pl_landing {
+    struct pl_landing *next;
+    plait_future *future;
+    int fd;
+    uint32_t bytes;
+};
+
+struct pl_loading {
+    struct pl_loading *next;
+    plait_future *future; // referenced
+    struct pl_hand *hand;
+    uint32_t generation;
+    uint8_t slot;
+};
+
+struct pl_after {
+    struct pl_job *first, **end; // ended futures, by notify.job
+    struct pl_landing *landings;
+    struct pl_loading *loadings;
+};
+
+enum pl_pool_phase {
+    PL_POOL_RUNS = 0,
+    PL_POOL_STOPS_WORKERS,
+    PL_POOL_STOPS_ZYGOTE,
+};
+
+struct pl_zygote {
+    int control, pidfd, pid; // control -1: none
+    bool ready;
+    int64_t start_at;
+    unsigned failed_starts;
+};
+
+struct pl_pool {
+    struct plait_executor ex; // first
+    struct pl_table table;
+    unsigned hand_count;
+    struct pl_hand *hands;
+
+    _Alignas(64) struct pl_lock lock;
+    struct pl_job *first, **end; // the queue
+    size_t queued;
+    struct pl_room *room; // who waits for it to have room
+    struct pl_hand *roomy_first, *roomy_last;
+    struct pl_hand *busy;
+    struct pl_hand *warm; // last given a task
+    unsigned busy_count;
+    size_t inflight;
+    struct pl_heap timers; // of tickets and flights
+    enum pl_listener listener;
+    bool leader, ticking, broken;
+    char broken_why[160];
+    uint32_t doze; // more than one CPU
+    _Alignas(64) _Atomic uint64_t alive; // futures accepted and not yet completed
+    _Atomic uint32_t ended;              // a futex: nothing is left to run
+    _Atomic uint32_t backend;            // caps: enum pl_backend once known
+
+    struct pl_zygote zygote;
+    int bell, leader_bell;
+    struct pl_poller poller;
+    pthread_t supervisor;
+    enum pl_pool_phase phase;
+    int64_t phase_ends;
+};
+
+static inline struct pl_pool *pl_pool_of(struct plait_executor *ex)
+{
+    return (struct pl_pool *)ex;
+}
+
+// ---- queue.c: what waits, and handing it out
+
+// Takes the task over; see pl_executor_ops.
+int pl_pool_submit(struct plait_executor *ex, plait_future *f);
+
+// Hands out what hands have room for.
+void pl_pool_dispatch(struct pl_pool *p, struct pl_after *after);
+
+// A task that did not start goes back to the head of the queue.
+void pl_pool_requeue(struct pl_pool *p, struct pl_flight *f);
+
+// Takes back tasks that have not started from loaded hands where others have nothing.
+void pl_pool_balance(struct pl_pool *p);
+
+// Ends everything that is queued.
+void pl_pool_drop_queue(struct pl_pool *p, int code, enum plait_reason reason, struct pl_after *after);
+
+// Lets everybody go on who waits for room; they find the pool closed, or room.
+void pl_pool_admit_all(struct pl_pool *p);
+
+// A hand's room, load and place in the lists follow its books.
+void pl_hand_refresh(struct pl_pool *p, struct pl_hand *h);
+
+// A queued task's deadline has passed.
+void pl_ticket_due(struct pl_pool *p, struct pl_ticket *t, struct pl_after *after);
+
+// ---- reap.c: what has ended
+
+// Whether a busy worker has finished something. Without the lock.
+bool pl_pool_has_done(struct pl_pool *p);
+
+// Takes what workers have finished, and hands out what waits.
+void pl_pool_reap(struct pl_pool *p, struct pl_after *after);
+
+// Takes one result out of a slot of a hand, live or dead.
+void pl_hand_land(struct pl_hand *h, struct pl_flight *f, struct pl_after *after);
+
+// The future leaves the books with that code.
+void pl_pool_end(struct pl_pool *p, plait_future *f, int code, enum plait_reason reason,
+                 struct pl_after *after);
+
+// A flight's future leaves it (and its ticket and timer go); the slot stays occupied.
+plait_future *pl_flight_clear(struct pl_pool *p, struct pl_flight *f);
+
+void pl_flight_free(struct pl_hand *h, struct pl_flight *f);
+
+// Gives the lock back and does what was put off. The lock is not held afterwards.
+void pl_pool_unlock(struct pl_pool *p, struct pl_after *after);
+void pl_after_init(struct pl_after *after);
+
+void pl_pool_help(struct plait_executor *ex, plait_future *f, int64_t deadline);
+
+// Sets whom busy workers ring; false when something has been finished already.
+bool pl_pool_listen(struct pl_pool *p, enum pl_listener listener);
+
+// Nothing is alive and nothing will be: tells who closes.
+void pl_pool_check_end(struct pl_pool *p);
+
+// ---- ladder.c: cancels and deadlines
+
+void pl_pool_cancel(struct plait_executor *ex, plait_future *f);
+
+// Asks a flight's task to end, for that reason; kills it later.
+void pl_flight_ask(struct pl_pool *p, struct pl_flight *f, enum plait_reason reason,
+                   struct pl_after *after);
+
+// Sets the flight's timer, if its future has a deadline or a timeout.
+void pl_flight_arm(struct pl_pool *p, struct pl_flight *f);
+
+// What is due.
+void pl_pool_run_timers(struct pl_pool *p, int64_t now, struct pl_after *after);
+
+// Cancels all of it, because the executor stops.
+void pl_pool_stop_all(struct pl_pool *p, struct pl_after *after);
+
+// ---- hands.c: births and deaths of workers
+
+int pl_hands_init(struct pl_pool *p);
+void pl_hands_done(struct pl_pool *p);
+
+// Asks the zygote for a worker. A negative errno: it will be tried again.
+int pl_hand_fork(struct pl_pool *p, struct pl_hand *h);
+void pl_hand_forked(struct pl_pool *p, const struct pl_message *m, int pidfd);
+void pl_hand_died(struct pl_pool *p, struct pl_hand *h, const struct pl_message *m,
+                  struct pl_after *after);
+
+// Something came over the hand's socket, or it ended.
+void pl_hand_receive(struct pl_hand *h);
+
+// Kills the worker and its group; `cause` is for the record of what it ran.
+void pl_hand_kill(struct pl_hand *h, const char *cause);
+void pl_hand_signal(struct pl_hand *h, int signal);
+
+// Gives up: everything pending fails with `why`.
+void pl_pool_break(struct pl_pool *p, const char *why, struct pl_after *after);
+
+// ---- zygote_client.c
+
+int pl_zygote_start(struct pl_pool *p);
+int pl_zygote_send(struct pl_pool *p, const struct pl_message *m, const int *fds, unsigned count);
+
+// Handles what it says. 0; -EAGAIN: nothing more; -EPIPE: it is gone.
+int pl_zygote_receive(struct pl_pool *p, struct pl_after *after);
+
+// It is gone: its workers are, or will be within a moment. Reaps it.
+void pl_zygote_lost(struct pl_pool *p, struct pl_after *after);
+void pl_zygote_drop(struct pl_pool *p);
+
+// ---- supervise.c
+
+enum { PL_TAG_ZYGOTE = 1 << 16, PL_TAG_BELL };
+
+void *pl_pool_supervise(void *pool);
+
+#endif

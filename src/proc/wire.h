@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+/*
+ * wire.h - what host, zygote and workers say to each other over their sockets.
+ *
+ * DESIGN
+ *   Two kinds of sockets, both keep the borders of messages: the control socket between host and
+ *   zygote, and one between the host and each worker. Everything frequent goes through the worker's
+ *   shared memory (ring.h); here go births, deaths, signals, and descriptors.
+ *
+ *       host -> zygote    HELLO (table)                  first, once
+ *                         FORK (PL_FORK_FDS)             start worker `hand`, `generation`
+ *                         SIGNAL                         to the worker's process group
+ *                         BYE                            kill all that is left, and exit
+ *       zygote -> host    READY                          the table says which tasks are known
+ *                         FORKED (pidfd), or code < 0
+ *                         DIED                           it is dead and reaped, with all its group
+ *       host -> worker    CANCEL                         look at the slot's cancel word
+ *                         CARGO (memfd)                  the argument of `slot`
+ *                         STOP                           nothing will come any more
+ *       worker -> host    CARGO (memfd)                  the result of `slot`
+ *
+ *   A hand is the host's place for one worker; its generation counts the processes that held it.
+ */
+#ifndef PL_PROC_WIRE_H
+#define PL_PROC_WIRE_H
+
+#include <stdint.h>
+
+enum pl_message_kind {
+    PL_MESSAGE_HELLO = 0x706c0001, // "pl" and the version of this format
+    PL_MESSAGE_FORK,
+    PL_MESSAGE_SIGNAL,
+    PL_MESSAGE_BYE,
+    PL_MESSAGE_READY,
+    PL_MESSAGE_FORKED,
+    PL_MESSAGE_DIED,
+    PL_MESSAGE_CANCEL,
+    PL_MESSAGE_CARGO,
+    PL_MESSAGE_STOP,
+};
+
+struct pl_message {
+    uint32_t kind;
+    uint32_t hand;
+    uint32_t generation;
+    uint32_t slot;
+    int32_t pid;
+    int32_t code;   // FORKED: 0 or a negative errno; SIGNAL: the signal
+    int32_t signal; // DIED: as in struct pl_exit
+    int32_t status;
+    uint32_t core;
+    uint32_t count; // HELLO: tasks in the table
+    uint64_t bytes; // HELLO: of the table; CARGO: of the memory
+    int64_t cpu_ns;
+    int64_t max_rss;
+};
+
+// The descriptors of a FORK, in this order.
+enum pl_fork_fd {
+    PL_FORK_SOCKET,   // the worker's end
+    PL_FORK_CHANNEL,  // its shared memory
+    PL_FORK_DOORBELL, // that the host rings when the worker sleeps
+    PL_FORK_BELL,     // that the worker rings when the supervisor sleeps
+    PL_FORK_LEADER,   // that the worker rings when a waiting thread sleeps
+    PL_FORK_FDS,
+};
+
+// The variable that tells plait_main() that this is to be a zygote: its value is the host's pid.
+#define PL_ZYGOTE_VARIABLE "PLAIT_ZYGOTE"
+
+#endif
