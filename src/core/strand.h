@@ -99,6 +99,17 @@ int pl_strand_cancelled(struct pl_strand *s);
 /* Lets the others of its worker go first. 0, or why it is cancelled. */
 int pl_strand_yield(struct pl_strand *s);
 
+/* Where a plait call may suspend: in a cruel build it always does, so that no code can rely on luck. */
+static inline void pl_strand_point(struct pl_strand *s)
+{
+#if PL_CRUEL
+    if (s->worker)
+        pl_strand_yield(s);
+#else
+    (void)s;
+#endif
+}
+
 /* After PL_WAIT_CANCELLED: the code to return. Never 0. */
 int pl_strand_code(struct pl_strand *s);
 
