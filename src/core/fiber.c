@@ -112,19 +112,43 @@ void pl_fiber_woken(struct pl_job *message, int refused)
     pl_worker_ready(f->strand.worker, f);
 }
 
-void pl_fiber_suspend(struct pl_fiber *f)
+static void give_the_rest_away(struct pl_fiber *f)
 {
-    struct pl_worker *w = f->strand.worker;
-    if (PL_UNLIKELY(f->giveaway != NULL)) {
-        void (*giveaway)(void *) = f->giveaway;
-        f->giveaway = NULL;
-        giveaway(f->giveaway_arg);
-    }
+    void (*giveaway)(void *) = f->giveaway;
+    f->giveaway = NULL;
+    giveaway(f->giveaway_arg);
+}
+
+/* Leaves the fiber for `next`, or for the scheduler. */
+static void leave_for(struct pl_worker *w, struct pl_fiber *f, struct pl_fiber *next)
+{
     PL_TRACE(PL_TRACE_SUSPEND, f, f->strand.task);
-    struct pl_fiber *next = next_fiber(w);
-    if (next == f)
-        return;
     w->current = next;
     pl_context_switch(&f->context, next ? &next->context : &w->context);
     PL_TRACE(PL_TRACE_RESUME, f, f->strand.task);
+}
+
+void pl_fiber_suspend(struct pl_fiber *f)
+{
+    struct pl_worker *w = f->strand.worker;
+    if (PL_UNLIKELY(f->giveaway != NULL))
+        give_the_rest_away(f);
+    struct pl_fiber *next = next_fiber(w);
+    if (next != f)
+        leave_for(w, f, next);
+}
+
+void pl_fiber_yield(struct pl_fiber *f)
+{
+    struct pl_worker *w = f->strand.worker;
+    if (PL_UNLIKELY(f->giveaway != NULL))
+        give_the_rest_away(f);
+    struct pl_fiber *next = w->ready ? NULL : next_fiber(w);
+    if (!w->ready && !next && pl_deque_size_hint(&w->deque) > 0)
+        w->credit = 0; /* a job, but no host at hand: the scheduler makes one */
+    pl_worker_ready(w, f);
+    if (!next)
+        next = pl_worker_next_ready(w);
+    if (next != f)
+        leave_for(w, f, next);
 }

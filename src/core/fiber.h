@@ -45,6 +45,9 @@ void pl_fiber_free(struct pl_worker *w, struct pl_fiber *f);
 /* Suspends the calling fiber until pl_worker_ready(). */
 void pl_fiber_suspend(struct pl_fiber *f);
 
+/* Lets the other ready fibers of its worker run, or when there are none a job that has not started. */
+void pl_fiber_yield(struct pl_fiber *f);
+
 /* The message that makes a fiber ready. */
 void pl_fiber_woken(struct pl_job *message, int refused);
 

@@ -291,7 +291,7 @@ int plait_submit_task(plait_executor *ex, plait_future **ret, const struct plait
                       const void *in, const struct plait_submit_options *options)
 {
     plait_future *f;
-    pl_strand_point(pl_strand_current());
+    pl_strand_point();
     int e = pl_future_make(&f, ex, task, in, options);
     if (e == 0)
         e = pl_future_submit(f);
@@ -318,7 +318,7 @@ static void unblock(struct pl_waiter *w, plait_future *f)
 int pl_future_wait(plait_future *f, int64_t deadline)
 {
     struct pl_strand *s = pl_strand_current();
-    pl_strand_point(s);
+    pl_strand_point();
     int e = pl_strand_cancelled(s);
     if (e < 0)
         return e;

@@ -281,7 +281,7 @@ static int start(struct pl_scope *s, struct pl_child *c, const void *in)
 int plait_go_task(plait_scope *ps, const struct plait_task *task, const void *in, void *out)
 {
     struct pl_scope *s = scope_of(ps);
-    pl_strand_point(s->owner);
+    pl_strand_point();
     int e = pl_strand_marked(s->owner);
     if (PL_UNLIKELY(e < 0))
         return e;
@@ -351,7 +351,7 @@ int plait_scope_end(plait_scope *ps)
     struct pl_strand *owner = s->owner;
     if (PL_UNLIKELY(owner->scope != s))
         PL_BUG("scopes end in the reverse order of their beginning, on the task that began them");
-    pl_strand_point(owner);
+    pl_strand_point();
     if (s->worker)
         join_here(s);
     if (s->joined != s->spawned) {

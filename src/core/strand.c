@@ -228,7 +228,6 @@ int pl_strand_yield(struct pl_strand *s)
         pl_thread_yield();
         return 0;
     }
-    pl_worker_ready(s->worker, pl_fiber_of(s));
-    pl_fiber_suspend(pl_fiber_of(s));
+    pl_fiber_yield(pl_fiber_of(s));
     return 0;
 }

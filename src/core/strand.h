@@ -100,15 +100,18 @@ int pl_strand_cancelled(struct pl_strand *s);
 int pl_strand_yield(struct pl_strand *s);
 
 /* Where a plait call may suspend: in a cruel build it always does, so that no code can rely on luck. */
-static inline void pl_strand_point(struct pl_strand *s)
-{
 #if PL_CRUEL
+static inline void pl_strand_point(void)
+{
+    struct pl_strand *s = pl_strand_current();
     if (s->worker)
         pl_strand_yield(s);
-#else
-    (void)s;
-#endif
 }
+#else
+static inline void pl_strand_point(void)
+{
+}
+#endif
 
 /* After PL_WAIT_CANCELLED: the code to return. Never 0. */
 int pl_strand_code(struct pl_strand *s);

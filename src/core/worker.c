@@ -212,7 +212,8 @@ static void start(struct pl_worker *w, struct pl_job *job)
 static bool run_own(struct pl_worker *w)
 {
     struct pl_job *job = NULL;
-    if (!w->ready || w->credit % 4 == 0) /* unstarted jobs must not starve behind fibers that yield */
+    /* Unstarted jobs must not starve behind fibers that yield to each other. */
+    if (!w->ready || w->credit % 4 == 0 || w->credit == PL_FAIRNESS)
         job = own_job(w);
     if (w->credit > 0)
         w->credit--;

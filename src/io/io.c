@@ -91,7 +91,7 @@ static int64_t perform(struct operation *o)
     o->strand = pl_strand_current();
     if (o->deadline == 0)
         o->deadline = PLAIT_NEVER;
-    pl_strand_point(o->strand);
+    pl_strand_point();
     int e = pl_strand_cancelled(o->strand);
     if (e < 0)
         return e;
