@@ -2,6 +2,7 @@
 // alloc.c - the allocator, behind the fault door.
 #include "os/alloc.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,7 +23,9 @@ void *pl_zalloc(size_t bytes)
 void *pl_zalloc_array(size_t count, size_t bytes)
 {
     PL_ASSERT(count > 0 && bytes > 0);
-    return pl_fault(PL_FAULT_ALLOC) ? NULL : calloc(count, bytes);
+    if (count > SIZE_MAX / bytes || pl_fault(PL_FAULT_ALLOC))
+        return NULL;
+    return calloc(count, bytes);
 }
 
 void *pl_alloc_aligned(size_t align, size_t bytes)

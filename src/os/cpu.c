@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "os/alloc.h"
+
 int pl_cpu_affinity(void)
 {
     // The kernel wants a mask at least as large as its own, and tells by EINVAL.
@@ -38,26 +40,32 @@ int pl_cpu_affinity(void)
     return 1;
 }
 
-static FILE *open_at(const char *root, const char *path)
+// All buffers, on the heap: this may run on a fiber, whose stack is small.
+struct search {
+    const char *root;
+    bool v2;
+    char line[3 * PATH_MAX], full[2 * PATH_MAX], path[2 * PATH_MAX];
+    char group[PATH_MAX], mount[PATH_MAX], mount_root[PATH_MAX], dir[2 * PATH_MAX];
+};
+
+static FILE *open_at(struct search *s, const char *path)
 {
-    char full[PATH_MAX];
-    if ((size_t)snprintf(full, sizeof full, "%s%s", root, path) >= sizeof full)
+    if ((size_t)snprintf(s->full, sizeof s->full, "%s%s", s->root, path) >= sizeof s->full)
         return NULL;
-    return fopen(full, "re");
+    return fopen(s->full, "re");
 }
 
-// The first line of dir/name; false when there is none.
-static bool read_line(const char *root, const char *dir, const char *name, char *line, size_t len)
+// The first line of a file of the group; NULL when there is none.
+static const char *read_line(struct search *s, const char *name)
 {
-    char path[PATH_MAX];
-    if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, name) >= sizeof path)
-        return false;
-    FILE *f = open_at(root, path);
+    if ((size_t)snprintf(s->path, sizeof s->path, "%s/%s", s->dir, name) >= sizeof s->path)
+        return NULL;
+    FILE *f = open_at(s, s->path);
     if (!f)
-        return false;
-    bool got = fgets(line, (int)len, f) != NULL;
+        return NULL;
+    const char *line = fgets(s->line, sizeof s->line, f);
     fclose(f);
-    return got;
+    return line;
 }
 
 static int whole_cpus(long long quota, long long period)
@@ -68,20 +76,21 @@ static int whole_cpus(long long quota, long long period)
     return cpus > INT_MAX ? INT_MAX : (int)cpus;
 }
 
-static int limit_of_group(const char *root, const char *dir, bool v2)
+static int limit_of_group(struct search *s)
 {
-    char line[128];
     long long quota, period;
-    if (v2) {
-        if (!read_line(root, dir, "cpu.max", line, sizeof line) ||
-            sscanf(line, "%lld %lld", &quota, &period) != 2) // "max 100000": no limit
+    const char *line;
+    if (s->v2) {
+        line = read_line(s, "cpu.max");
+        if (!line || sscanf(line, "%lld %lld", &quota, &period) != 2) // "max 100000": no limit
             return 0;
         return whole_cpus(quota, period);
     }
-    if (!read_line(root, dir, "cpu.cfs_quota_us", line, sizeof line) ||
-        sscanf(line, "%lld", &quota) != 1 ||
-        !read_line(root, dir, "cpu.cfs_period_us", line, sizeof line) ||
-        sscanf(line, "%lld", &period) != 1)
+    line = read_line(s, "cpu.cfs_quota_us");
+    if (!line || sscanf(line, "%lld", &quota) != 1)
+        return 0;
+    line = read_line(s, "cpu.cfs_period_us");
+    if (!line || sscanf(line, "%lld", &period) != 1)
         return 0;
     return whole_cpus(quota, period);
 }
@@ -104,23 +113,22 @@ static bool has_word(const char *list, const char *word)
 }
 
 // This process's group in the hierarchy with the cpu controller, from lines "id:controllers:path".
-static bool find_group(const char *root, bool v2, char *group, size_t len)
+static bool find_group(struct search *s)
 {
-    FILE *f = open_at(root, "/proc/self/cgroup");
+    FILE *f = open_at(s, "/proc/self/cgroup");
     if (!f)
         return false;
-    char line[PATH_MAX + 256];
     bool found = false;
-    while (!found && fgets(line, sizeof line, f)) {
-        char *controllers = strchr(line, ':');
+    while (!found && fgets(s->line, sizeof s->line, f)) {
+        char *controllers = strchr(s->line, ':');
         char *path = controllers ? strchr(controllers + 1, ':') : NULL;
         if (!path)
             continue;
         *controllers++ = *path++ = '\0';
         path[strcspn(path, "\n")] = '\0';
-        found = v2 ? controllers[0] == '\0' : has_word(controllers, "cpu");
+        found = s->v2 ? controllers[0] == '\0' : has_word(controllers, "cpu");
         if (found)
-            found = (size_t)snprintf(group, len, "%s", path) < len;
+            found = (size_t)snprintf(s->group, sizeof s->group, "%s", path) < sizeof s->group;
     }
     fclose(f);
     return found;
@@ -128,54 +136,57 @@ static bool find_group(const char *root, bool v2, char *group, size_t len)
 
 // Where that hierarchy is mounted, and the directory of it that is the mount's root. A line reads
 // "id parent major:minor ROOT MOUNT options... - TYPE source SUPER-OPTIONS".
-static bool find_mount(const char *root, bool v2, char *mount, char *mount_root)
+static bool find_mount(struct search *s)
 {
-    FILE *f = open_at(root, "/proc/self/mountinfo");
+    FILE *f = open_at(s, "/proc/self/mountinfo");
     if (!f)
         return false;
-    char line[3 * PATH_MAX];
     bool found = false;
-    while (!found && fgets(line, sizeof line, f)) {
+    while (!found && fgets(s->line, sizeof s->line, f)) {
         char type[64], options[1024];
-        const char *rest = strstr(line, " - ");
+        const char *rest = strstr(s->line, " - ");
         if (!rest || sscanf(rest, " - %63s %*s %1023s", type, options) != 2)
             continue;
-        if (strcmp(type, v2 ? "cgroup2" : "cgroup") != 0 || (!v2 && !has_word(options, "cpu")))
+        if (strcmp(type, s->v2 ? "cgroup2" : "cgroup") != 0 ||
+            (!s->v2 && !has_word(options, "cpu")))
             continue;
-        found = sscanf(line, "%*s %*s %*s %4095s %4095s", mount_root, mount) == 2;
+        found = sscanf(s->line, "%*s %*s %*s %4095s %4095s", s->mount_root, s->mount) == 2;
     }
     fclose(f);
     return found;
 }
 
-static int limit_of_hierarchy(const char *root, bool v2)
+static int limit_of_hierarchy(struct search *s, bool v2)
 {
-    char group[PATH_MAX], mount[PATH_MAX], mount_root[PATH_MAX], dir[2 * PATH_MAX];
-    if (!find_group(root, v2, group, sizeof group) || !find_mount(root, v2, mount, mount_root))
+    s->v2 = v2;
+    if (!find_group(s) || !find_mount(s))
         return 0;
-    const char *below = group;
-    size_t prefix = strcmp(mount_root, "/") == 0 ? 0 : strlen(mount_root);
-    if (strncmp(group, mount_root, prefix) == 0 && (group[prefix] == '/' || group[prefix] == '\0'))
-        below = group + prefix;
-    snprintf(dir, sizeof dir, "%s%s", mount, below);
+    const char *below = s->group;
+    size_t prefix = strcmp(s->mount_root, "/") == 0 ? 0 : strlen(s->mount_root);
+    if (strncmp(below, s->mount_root, prefix) == 0 &&
+        (below[prefix] == '/' || below[prefix] == '\0'))
+        below += prefix;
+    snprintf(s->dir, sizeof s->dir, "%s%s", s->mount, below);
 
     int limit = 0;
-    size_t top = strlen(mount);
-    for (;;) {
-        limit = smaller_limit(limit, limit_of_group(root, dir, v2));
-        char *slash = strrchr(dir, '/');
-        if (!slash || strlen(dir) <= top)
-            break;
+    for (size_t top = strlen(s->mount);;) {
+        limit = smaller_limit(limit, limit_of_group(s));
+        char *slash = strrchr(s->dir, '/');
+        if (!slash || (size_t)(slash - s->dir) < top)
+            return limit;
         *slash = '\0';
-        if (strlen(dir) < top)
-            break;
     }
-    return limit;
 }
 
 int pl_cpu_cgroup_limit(const char *root)
 {
-    return smaller_limit(limit_of_hierarchy(root, true), limit_of_hierarchy(root, false));
+    struct search *s = pl_zalloc(sizeof *s);
+    if (!s)
+        return 0;
+    s->root = root;
+    int limit = smaller_limit(limit_of_hierarchy(s, true), limit_of_hierarchy(s, false));
+    pl_free_mem(s);
+    return limit;
 }
 
 int pl_cpu_count(void)
