@@ -268,6 +268,17 @@ unsigned pl_worker_turn(struct pl_worker *w, unsigned budget)
     return turns;
 }
 
+/* It has found nothing. A worker that was woken to search must not sleep while it still counts as a
+ * searcher: nobody would wake it again. */
+static void give_up_search(struct pl_worker *w)
+{
+    if (!w->searching)
+        return;
+    w->searching = false;
+    atomic_fetch_sub(&w->sched->searchers, 1); /* [pair SLEEP]: before the last look in
+                                                  pl_worker_prepare_sleep() */
+}
+
 /* Looks at the others' deques for a while. True: took a job and ran it. */
 static bool search(struct pl_worker *w)
 {
@@ -303,8 +314,7 @@ static bool search(struct pl_worker *w)
         }
         pl_relax();
     }
-    w->searching = false;
-    atomic_fetch_sub(&s->searchers, 1); /* [pair SLEEP]: before the last look in worker_sleep() */
+    give_up_search(w);
     return false;
 }
 
@@ -322,6 +332,7 @@ void pl_worker_awake(struct pl_worker *w)
 
 bool pl_worker_prepare_sleep(struct pl_worker *w)
 {
+    give_up_search(w); /* it may have been woken to search, and then not searched */
     atomic_store(&w->state, PL_WORKER_SLEEPING);
     atomic_fetch_add(&w->sched->sleepers, 1); /* [pair SLEEP] */
     if (!pl_sched_has_work(w->sched, w))
@@ -349,10 +360,7 @@ void pl_worker_run(struct pl_worker *w)
         pl_worker_awake(w);
         PL_TRACE(PL_TRACE_WAKE, w, NULL);
     }
-    if (w->searching) {
-        w->searching = false;
-        atomic_fetch_sub(&s->searchers, 1);
-    }
+    give_up_search(w);
     pl_worker_enter(NULL);
     pl_altstack_done(altstack);
 }
