@@ -398,11 +398,14 @@ void pl_scope_cancel(struct pl_scope *s, enum plait_reason reason)
 
 void pl_scope_pass_on(struct pl_scope *s)
 {
-    for (; s; s = s->outer)
-        if (pl_cancel_chain(&s->cancel) != PLAIT_REASON_NONE) {
-            pl_cancel_mark(&s->cancel, PLAIT_REASON_PARENT);
-            tell_children(s);
-        }
+    for (; s; s = s->outer) {
+        enum plait_reason reason = pl_cancel_chain(&s->cancel);
+        if (reason == PLAIT_REASON_NONE)
+            continue;
+        /* A deadline is inherited, and stays one. */
+        pl_cancel_mark(&s->cancel, reason == PLAIT_REASON_DEADLINE ? reason : PLAIT_REASON_PARENT);
+        tell_children(s);
+    }
 }
 
 void plait_scope_cancel(plait_scope *s)

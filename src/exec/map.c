@@ -50,7 +50,7 @@ static void take_oldest(const struct pl_map_job *j, struct window *w)
         int e = pl_future_wait(f, PLAIT_NEVER);
         if (e < 0) { /* the caller is cancelled: so is the map, but it still ends in order */
             w->first = i;
-            cancel_rest(w, PLAIT_REASON_PARENT);
+            cancel_rest(w, e == -ETIMEDOUT ? PLAIT_REASON_DEADLINE : PLAIT_REASON_PARENT);
             w->first = i + 1;
             w->error = w->error ? w->error : e;
             pl_future_join(f);

@@ -70,9 +70,11 @@ static void item_ended(struct map *m, size_t i, int code)
         j->codes[i] = code;
     if (PL_LIKELY(code >= 0))
         return;
-    bool echo = !j->codes && pl_cancel_reason(&m->cancel) != PLAIT_REASON_NONE;
+    /* What ended because another failed is no failure of its own. */
+    enum plait_reason why = pl_cancel_reason(&m->cancel);
+    bool echo = !j->codes && why != PLAIT_REASON_NONE && code == pl_reason_code(why);
     pl_lock(&m->lock);
-    if (m->error == 0 || (j->codes && i < m->error_at && !echo)) {
+    if (m->error == 0 || (i < m->error_at && !echo)) {
         m->error = code;
         m->error_at = i;
     }
@@ -209,7 +211,8 @@ int pl_map_ranges(const struct pl_map_job *j)
         return e;
     }
     if (pl_wait(&m.wait, PLAIT_NEVER) != PL_WAIT_WOKEN) {
-        tell_active(&m, PLAIT_REASON_PARENT);
+        e = pl_strand_code(s);
+        tell_active(&m, e == -ETIMEDOUT ? PLAIT_REASON_DEADLINE : PLAIT_REASON_PARENT);
         pl_lock(&m.lock);
         bool over = m.over;
         pl_wait_init(&m.last_wait, s);
@@ -217,7 +220,6 @@ int pl_map_ranges(const struct pl_map_job *j)
         pl_unlock(&m.lock);
         if (!over)
             pl_wait_uninterrupted(&m.last_wait);
-        e = pl_strand_code(s);
     }
     pl_lock(&m.lock); /* until who fired has let go of it */
     pl_unlock(&m.lock);
