@@ -5,7 +5,8 @@
 // three states: handed out; idle, its memory warm, on a last-in-first-out list that runs through
 // the headers in the stacks themselves; or cold, its memory given back, known only by a bit of its
 // slab. Invariants:
-//   - stacks 0..carved-1 of a slab have a guard, and it stays when the stack goes cold;
+//   - stacks 0..guarded-1 of a slab have their guards, 0..carved-1 exist, carved <= guarded;
+//   - a guard stays when its stack goes cold;
 //   - only the newest slab has stacks that were never carved;
 //   - a slab is on the `thaw` list exactly while it has cold stacks.
 // The stride is a class plus one page, so that the tops of neighbours fall into different sets of
@@ -42,6 +43,9 @@
 #define COLOURS      16
 #define COLOUR_BYTES 64
 
+// Guards are installed ahead: 560 ns each in a row, 850 when a first touch lies between two.
+#define GUARDS_AT_ONCE 16
+
 // So much of a guard page is compared with zero: what the first overflowing frame would write.
 #define CANARY_BYTES 256
 
@@ -51,10 +55,11 @@ struct pl_stack_slab {
     char *base;
     unsigned count;                   // stacks that fit
     unsigned carved;                  // the first so many exist
+    unsigned guarded;                 // the first so many have got their guards
     unsigned cold_count;              // bits set in `cold`
     bool chilled;                     // went cold in the trim that runs
     uint64_t cold[SLAB_STACKS / 64];  // bit i: stack i is cold
-    unsigned char guard[SLAB_STACKS]; // enum pl_guard_kind of each carved stack
+    unsigned char guard[SLAB_STACKS]; // enum pl_guard_kind of each
 };
 
 // Guards by mprotect in this process. Each adds two mappings, and the rest of the process needs
@@ -148,26 +153,38 @@ static char *stack_low(const struct pl_stack_pool *p, const struct pl_stack_slab
     return slab->base + i * slab_stride(p) + pl_memory_page();
 }
 
-// Protects stack i as well as it can be done here.
-static enum pl_guard_kind guard_stack(const struct pl_stack_pool *p, struct pl_stack_slab *slab,
-                                      unsigned i)
+// A page without access below stack i, or nothing.
+static enum pl_guard_kind guard_one(const struct pl_stack_pool *p, struct pl_stack_slab *slab,
+                                    unsigned i)
 {
     size_t page = pl_memory_page();
-    char *at = stack_low(p, slab, i) - page;
-    enum pl_guard_kind kind = (enum pl_guard_kind)guard_choice();
 
-    // A locked mapping takes no markers.
-    if (kind == PL_GUARD_MADVISE && pl_memory_guard(kind, at, page, page, 1) < 0)
-        kind = PL_GUARD_MPROTECT;
-    if (kind == PL_GUARD_MPROTECT) {
-        if (!reserve_mprotect_guard())
-            return PL_GUARD_CANARY;
-        if (pl_memory_guard(kind, at, page, page, 1) < 0) {
-            atomic_fetch_sub_explicit(&mprotect_guards, 1, memory_order_relaxed);
-            return PL_GUARD_CANARY;
-        }
+    if (guard_choice() == PL_GUARD_CANARY || !reserve_mprotect_guard())
+        return PL_GUARD_CANARY;
+    if (pl_memory_guard(PL_GUARD_MPROTECT, stack_low(p, slab, i) - page, page, page, 1) < 0) {
+        // Relaxed: a count that publishes nothing.
+        atomic_fetch_sub_explicit(&mprotect_guards, 1, memory_order_relaxed);
+        return PL_GUARD_CANARY;
     }
-    return kind;
+    return PL_GUARD_MPROTECT;
+}
+
+// Protects the slab's next stacks as well as it can be done here.
+static void guard_more(const struct pl_stack_pool *p, struct pl_stack_slab *slab)
+{
+    size_t page = pl_memory_page();
+    unsigned left = slab->count - slab->guarded;
+    unsigned end = slab->guarded + (left < GUARDS_AT_ONCE ? left : GUARDS_AT_ONCE);
+
+    if (guard_choice() == PL_GUARD_MADVISE) {
+        // A locked mapping takes no markers: then none or only some stand.
+        int stand = pl_memory_guard(PL_GUARD_MADVISE, stack_low(p, slab, slab->guarded) - page,
+                                    page, slab_stride(p), (int)(end - slab->guarded));
+        for (; stand > 0; stand--)
+            slab->guard[slab->guarded++] = PL_GUARD_MADVISE;
+    }
+    for (; slab->guarded < end; slab->guarded++)
+        slab->guard[slab->guarded] = (unsigned char)guard_one(p, slab, slab->guarded);
 }
 
 static struct pl_stack_slab *slab_new(struct pl_stack_pool *p)
@@ -253,7 +270,8 @@ struct pl_stack *pl_stack_get_slow(struct pl_stack_pool *p)
     if (!slab)
         return NULL;
     unsigned i = slab->carved;
-    slab->guard[i] = (unsigned char)guard_stack(p, slab, i);
+    if (i == slab->guarded)
+        guard_more(p, slab);
     slab->carved++;
     return write_header(p, slab, i);
 }
