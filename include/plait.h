@@ -8,8 +8,10 @@
 #include <plait/executor.h>
 #include <plait/future.h>
 #include <plait/map.h>
+#include <plait/channel.h>
 #include <plait/scope.h>
 #include <plait/fiber.h>
+#include <plait/sync.h>
 #include <plait/io.h>
 
 #endif

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+// park.c - see park.h.
+#include "core/park.h"
+#include "base/bug.h"
+#include "core/lock.h"
+#include "core/strand.h"
+#include "os/clock.h"
+#include <errno.h>
+#include <stdatomic.h>
+
+#define BUCKETS 256 /* a power of two; each has a cache line */
+
+struct parked {
+    struct parked *next, **link; /* link: NULL once it was taken off */
+    uint32_t *word;
+    uint32_t token;
+    int64_t since;
+    struct pl_wait wait;
+};
+
+static struct bucket {
+    _Alignas(64) struct pl_lock lock;
+    struct parked *first, **end;
+} buckets[BUCKETS];
+
+static struct bucket *bucket_of(const uint32_t *word)
+{
+    /* The multiplier of Knuth's multiplicative hashing, 2^64 / the golden ratio. */
+    uint64_t h = (uint64_t)(uintptr_t)word * UINT64_C(0x9E3779B97F4A7C15);
+    return &buckets[h >> 56];
+}
+
+static void remove_parked(struct bucket *b, struct parked *p)
+{
+    *p->link = p->next;
+    if (p->next)
+        p->next->link = p->link;
+    else
+        b->end = p->link;
+    p->link = NULL;
+}
+
+/* Joins the bucket if the word still has that value. */
+static bool join(struct bucket *b, struct parked *p, uint32_t expect)
+{
+    pl_lock(&b->lock);
+    bool same = __atomic_load_n(p->word, __ATOMIC_SEQ_CST) == expect;
+    if (same) {
+        if (!b->end)
+            b->end = &b->first;
+        p->next = NULL;
+        p->link = b->end;
+        *b->end = p;
+        b->end = &p->next;
+    }
+    pl_unlock(&b->lock);
+    return same;
+}
+
+int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, uint32_t *token)
+{
+    struct pl_strand *s = pl_strand_current();
+    int e = pl_strand_cancelled(s);
+    if (e < 0)
+        return e;
+    struct bucket *b = bucket_of(word);
+    struct parked p = {.word = word, .since = pl_now()};
+    pl_wait_init(&p.wait, s);
+    if (!join(b, &p, expect))
+        return -EAGAIN;
+    enum pl_wait_state why = pl_wait(&p.wait, deadline);
+    pl_lock(&b->lock);
+    bool woken = p.link == NULL;
+    if (!woken)
+        remove_parked(b, &p);
+    pl_unlock(&b->lock);
+    if (woken && token)
+        *token = p.token;
+    if (woken)
+        return 0;
+    return why == PL_WAIT_TIMEOUT ? -ETIMEDOUT : pl_strand_code(s);
+}
+
+int pl_park_uninterrupted(uint32_t *word, uint32_t expect, uint32_t *token)
+{
+    struct parked p = {.word = word, .since = pl_now()};
+    pl_wait_init(&p.wait, pl_strand_current());
+    struct bucket *b = bucket_of(word);
+    if (!join(b, &p, expect))
+        return -EAGAIN;
+    pl_wait_uninterrupted(&p.wait);
+    pl_lock(&b->lock); /* until who fired has let go of it */
+    pl_unlock(&b->lock);
+    if (token)
+        *token = p.token;
+    return 0;
+}
+
+unsigned pl_unpark(uint32_t *word, unsigned n)
+{
+    struct bucket *b = bucket_of(word);
+    unsigned woken = 0;
+    pl_lock(&b->lock);
+    for (struct parked *p = b->first, *next; p && woken < n; p = next) {
+        next = p->next;
+        if (p->word != word)
+            continue;
+        remove_parked(b, p);
+        p->token = 0;
+        pl_wait_fire(&p->wait, PL_WAIT_WOKEN);
+        woken++;
+    }
+    pl_unlock(&b->lock);
+    return woken;
+}
+
+void pl_unpark_one(uint32_t *word,
+                   uint32_t (*decide)(uint32_t *word, bool found, bool more, int64_t since))
+{
+    struct bucket *b = bucket_of(word);
+    pl_lock(&b->lock);
+    struct parked *p = b->first;
+    while (p && p->word != word)
+        p = p->next;
+    struct parked *other = p ? p->next : NULL;
+    while (other && other->word != word)
+        other = other->next;
+    uint32_t token = decide(word, p != NULL, other != NULL, p ? p->since : 0);
+    if (p) {
+        remove_parked(b, p);
+        p->token = token;
+        pl_wait_fire(&p->wait, PL_WAIT_WOKEN);
+    }
+    pl_unlock(&b->lock);
+}
