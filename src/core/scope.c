@@ -92,11 +92,17 @@ static bool is_inline(const struct pl_scope *s, const struct pl_child *c)
     return c >= s->inline_children && c < s->inline_children + PL_SCOPE_INLINE;
 }
 
-/* Notes a failure; the first one counts, and cancels the others. */
-static void fail(struct pl_scope *s, int code)
+/* The first one counts. */
+static void note_error(struct pl_scope *s, int code)
 {
     int32_t none = 0;
     atomic_compare_exchange_strong(&s->error, &none, code);
+}
+
+/* Notes a failure, and cancels the others. */
+static void fail(struct pl_scope *s, int code)
+{
+    note_error(s, code);
     if (!s->keep_going)
         pl_scope_cancel(s, PLAIT_REASON_SIBLING);
 }
@@ -283,8 +289,10 @@ int plait_go_task(plait_scope *ps, const struct plait_task *task, const void *in
     struct pl_scope *s = scope_of(ps);
     pl_strand_point();
     int e = pl_strand_marked(s->owner);
-    if (PL_UNLIKELY(e < 0))
+    if (PL_UNLIKELY(e < 0)) {
+        note_error(s, e);
         return e;
+    }
     struct pl_child *c = s->free;
     if (PL_LIKELY(c != NULL)) {
         s->free = c->next_free;
