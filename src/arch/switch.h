@@ -86,10 +86,8 @@ void pl_switch_called(struct pl_context *from, struct pl_context *to);
 #endif
 
 #if defined(PL_SWITCH_X86_64) && !defined(__APX_F__) && !PL_SANITIZED_SWITCH
-#define PL_SWITCH_INLINE 1
 #include "arch/x86_64.h"
 #elif defined(PL_SWITCH_AARCH64) && !defined(__ARM_FEATURE_SVE) && !PL_SANITIZED_SWITCH
-#define PL_SWITCH_INLINE 1
 #include "arch/aarch64.h"
 #elif !defined(PL_SWITCH_UCONTEXT)
 #define pl_switch_raw pl_switch_called
