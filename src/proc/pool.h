@@ -121,8 +121,11 @@ struct pl_loading {
 
 struct pl_after {
     struct pl_job *first, **end; // ended futures, by notify.job
+    plait_future *cancelled;     // one more, whose notify.job the queue still holds
+    bool counted;                // it counts as alive
     struct pl_landing *landings;
     struct pl_loading *loadings;
+    char notice[200]; // PLAIT_NOTICE_WORKER_DIED, if any
 };
 
 enum pl_pool_phase {
@@ -153,13 +156,14 @@ struct pl_pool {
     struct pl_hand *warm; // last given a task
     unsigned busy_count;
     size_t inflight;
-    struct pl_heap timers; // of tickets and flights
+    struct pl_heap tickets, timers; // what is due: of the queue, and of flights
+    int64_t sleeps_until;           // the supervisor; 0: it is awake
     enum pl_listener listener;
     bool leader, ticking, broken;
-    char broken_why[160];
+    char broken_why[192];
     uint32_t doze; // more than one CPU
     _Alignas(64) _Atomic uint64_t alive; // futures accepted and not yet completed
-    _Atomic uint32_t ended;              // a futex: nothing is left to run
+    bool ended;                          // nothing is left to run, and nothing will come
     _Atomic uint32_t backend;            // caps: enum pl_backend once known
 
     struct pl_zygote zygote;
@@ -179,6 +183,12 @@ static inline struct pl_pool *pl_pool_of(struct plait_executor *ex)
 
 // Takes the task over; see pl_executor_ops.
 int pl_pool_submit(struct plait_executor *ex, plait_future *f);
+
+// The notify.job.run of a future that was submitted to a pool: a mark, never called.
+void pl_pool_submitted(struct pl_job *job, int refused);
+
+// The large argument of a flight has been copied to fd (or a negative errno), without the lock.
+void pl_pool_loaded(struct pl_pool *p, struct pl_loading *l, int fd, struct pl_after *after);
 
 // Hands out what hands have room for.
 void pl_pool_dispatch(struct pl_pool *p, struct pl_after *after);
@@ -203,22 +213,34 @@ void pl_ticket_due(struct pl_pool *p, struct pl_ticket *t, struct pl_after *afte
 
 // ---- reap.c: what has ended
 
-// Whether a busy worker has finished something. Without the lock.
+// Whether a busy worker has finished something.
 bool pl_pool_has_done(struct pl_pool *p);
+
+// Has the supervisor look around soon: when it sleeps, and beyond `when`.
+void pl_pool_rouse(struct pl_pool *p, int64_t when);
+
+// Where argument and result of a task of fixed size are.
+struct pl_layout {
+    enum pl_place in, out;
+    uint32_t out_at;
+};
+struct pl_layout pl_layout_of(const plait_future *f);
 
 // Takes what workers have finished, and hands out what waits.
 void pl_pool_reap(struct pl_pool *p, struct pl_after *after);
 
-// Takes one result out of a slot of a hand, live or dead.
-void pl_hand_land(struct pl_hand *h, struct pl_flight *f, struct pl_after *after);
+// Takes one result out of a slot of a hand, live or dead, and frees the slot. False: there is none, or
+// it makes no sense, and nothing has happened.
+bool pl_hand_land(struct pl_hand *h, struct pl_flight *f, struct pl_after *after);
 
 // The future leaves the books with that code.
 void pl_pool_end(struct pl_pool *p, plait_future *f, int code, enum plait_reason reason,
                  struct pl_after *after);
 
-// A flight's future leaves it (and its ticket and timer go); the slot stays occupied.
+// A flight's future leaves it, and its timer, ticket and received result go; the slot stays occupied.
 plait_future *pl_flight_clear(struct pl_pool *p, struct pl_flight *f);
 
+// The slot is free again.
 void pl_flight_free(struct pl_hand *h, struct pl_flight *f);
 
 // Gives the lock back and does what was put off. The lock is not held afterwards.
@@ -281,11 +303,17 @@ int pl_zygote_receive(struct pl_pool *p, struct pl_after *after);
 
 // It is gone: its workers are, or will be within a moment. Reaps it.
 void pl_zygote_lost(struct pl_pool *p, struct pl_after *after);
+
+// The pidfd of a hand without a zygote says that its worker has ended.
+void pl_orphan_ended(struct pl_pool *p, struct pl_hand *h, struct pl_after *after);
+
+// Closes the socket, waits until it has ended, and reaps it.
 void pl_zygote_drop(struct pl_pool *p);
 
 // ---- supervise.c
 
-enum { PL_TAG_ZYGOTE = 1 << 16, PL_TAG_BELL };
+// Of the poller: a hand's socket by its index, the pidfd of a hand without a zygote by index | ORPHAN.
+enum { PL_TAG_ZYGOTE = 1 << 16, PL_TAG_BELL, PL_TAG_ORPHAN = 1 << 17 };
 
 void *pl_pool_supervise(void *pool);
 

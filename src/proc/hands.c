@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: MIT
+/*
+ * hands.c - births and deaths of workers.
+ *
+ * DESIGN
+ *   When a worker is dead its shared memory tells what became of each of its tasks (ring.h): what it had
+ *   finished counts, what it had not started waits again at the head of the queue, in order, and what it was
+ *   running fails with the record of the death: exactly that, and nothing else.
+ *
+ *   The memory is looked at only once the process is certainly dead (the zygote has reaped it, or its pidfd
+ *   says so): nobody writes any more. A child that a task forked does not have the mapping.
+ *
+ *   A hand whose workers die at start, again and again, without having run anything, is given up; when the
+ *   last is given up the pool is broken, and everything pending fails with the cause.
+ */
+#include "proc/pool.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bug.h"
+#include "os/alloc.h"
+#include "os/clock.h"
+#include "os/memory.h"
+#include "os/process.h"
+
+// Starts in a row that may fail, and the first pause between them, which doubles.
+#define MAX_FAILED_STARTS 5
+#define PAUSE_NS          (10 * PL_MILLISECOND)
+
+int pl_hands_init(struct pl_pool *p)
+{
+    p->hands = pl_zalloc_array(p->hand_count, sizeof *p->hands);
+    if (!p->hands)
+        return -ENOMEM;
+    for (unsigned i = 0; i < p->hand_count; i++) {
+        struct pl_hand *h = &p->hands[i];
+        h->pool = p;
+        h->index = i;
+        h->socket = h->doorbell = h->pidfd = -1;
+        for (unsigned slot = 0; slot < PL_SLOTS; slot++) {
+            h->flights[slot].hand = h;
+            h->flights[slot].slot = (uint8_t)slot;
+            h->flights[slot].cargo = -1;
+        }
+    }
+    return 0;
+}
+
+// Gives back all that belongs to one process.
+static void clean(struct pl_hand *h)
+{
+    if (h->channel) {
+        void *at = h->channel;
+        h->channel = NULL;
+        h->free_count = PL_SLOTS;
+        pl_hand_refresh(h->pool, h);
+        pl_memory_release(at, sizeof(struct pl_channel));
+    }
+    if (h->pool->warm == h)
+        h->pool->warm = NULL;
+    pl_fd_close(h->socket);
+    pl_fd_close(h->doorbell);
+    pl_fd_close(h->pidfd);
+    h->socket = h->doorbell = h->pidfd = -1;
+    h->pid = 0;
+}
+
+void pl_hands_done(struct pl_pool *p)
+{
+    for (unsigned i = 0; p->hands && i < p->hand_count; i++)
+        clean(&p->hands[i]);
+    pl_free_mem(p->hands);
+    p->hands = NULL;
+}
+
+// ---- birth
+
+static void describe(const struct pl_pool *p, struct pl_channel *c)
+{
+    const struct plait_options *o = &p->ex.options;
+    c->tasks_per_worker = o->tasks_per_worker;
+    c->io = o->io;
+    c->doze = p->doze;
+    c->stack_bytes = o->stack_bytes;
+    // A worker with one task may compute as long as it likes: nobody else waits for its loop.
+    c->stall_ns = o->tasks_per_worker > 1 ? o->stall_ns : PL_FOREVER;
+    snprintf(c->name, sizeof c->name, "%s", p->ex.name);
+}
+
+static void reset_books(struct pl_hand *h)
+{
+    h->cause = NULL;
+    h->stop_sent = false;
+    h->work_at = h->done_at = PL_RING_START;
+    h->served = 0;
+    h->free_count = 0;
+    for (unsigned slot = 0; slot < PL_SLOTS; slot++)
+        pl_flight_free(h, &h->flights[PL_SLOTS - 1 - slot]);
+}
+
+// It did not come to be: tries again later, or never.
+static void failed_start(struct pl_hand *h, const char *what, int e)
+{
+    h->state = PL_HAND_EMPTY;
+    h->failed_starts++;
+    h->start_at = pl_clock_after(PAUSE_NS << (h->failed_starts < 6 ? h->failed_starts - 1 : 5));
+    if (h->failed_starts >= MAX_FAILED_STARTS)
+        h->start_at = PL_FOREVER;
+    if (e < 0)
+        snprintf(h->pool->broken_why, sizeof h->pool->broken_why, "%s: %s", what, plait_strerror(e));
+}
+
+static void break_if_hopeless(struct pl_pool *p, struct pl_after *after)
+{
+    for (unsigned i = 0; i < p->hand_count; i++)
+        if (p->hands[i].state != PL_HAND_EMPTY || p->hands[i].start_at != PL_FOREVER)
+            return;
+    if (p->phase == PL_POOL_RUNS)
+        pl_pool_break(p, NULL, after);
+}
+
+static int equip(struct pl_hand *h, int *peer, int *memory)
+{
+    int pair[2];
+    void *at;
+    int e = pl_socket_pair(pair);
+    if (e < 0)
+        return e;
+    h->socket = pair[0];
+    *peer = pair[1];
+    h->doorbell = pl_bell_new_waiting();
+    *memory = h->doorbell < 0 ? h->doorbell : pl_memfd_new("plait-worker", sizeof(struct pl_channel));
+    e = *memory < 0 ? *memory : pl_memfd_map(*memory, sizeof(struct pl_channel), &at);
+    if (e < 0)
+        return e;
+    h->channel = at;
+    return pl_poller_add(&h->pool->poller, h->socket, h->index);
+}
+
+int pl_hand_fork(struct pl_pool *p, struct pl_hand *h)
+{
+    int peer = -1, memory = -1;
+    int e = equip(h, &peer, &memory);
+    if (e == 0) {
+        describe(p, h->channel);
+        reset_books(h);
+        h->state = PL_HAND_FORKING;
+        h->generation++;
+        struct pl_message m = {
+            .kind = PL_MESSAGE_FORK, .hand = h->index, .generation = h->generation
+        };
+        int fds[PL_FORK_FDS] = { [PL_FORK_SOCKET] = peer,
+                                 [PL_FORK_CHANNEL] = memory,
+                                 [PL_FORK_DOORBELL] = h->doorbell,
+                                 [PL_FORK_BELL] = p->bell,
+                                 [PL_FORK_LEADER] = p->leader_bell };
+        e = pl_zygote_send(p, &m, fds, PL_FORK_FDS);
+    }
+    pl_fd_close(peer);
+    pl_fd_close(memory);
+    if (e < 0) {
+        clean(h);
+        failed_start(h, "a worker process cannot be started", e);
+    }
+    return e;
+}
+
+void pl_hand_forked(struct pl_pool *p, const struct pl_message *m, int pidfd)
+{
+    struct pl_hand *h = m->hand < p->hand_count ? &p->hands[m->hand] : NULL;
+    if (!h || h->generation != m->generation || h->state != PL_HAND_FORKING) {
+        pl_fd_close(pidfd);
+        return;
+    }
+    if (m->code < 0) {
+        clean(h);
+        failed_start(h, "a worker process cannot be forked", m->code);
+        return;
+    }
+    h->pid = m->pid;
+    h->pidfd = pidfd;
+    h->state = PL_HAND_LIVE;
+    pl_hand_refresh(p, h);
+}
+
+// ---- what comes over its socket
+
+static void receive_result(struct pl_hand *h, const struct pl_message *m, int fd)
+{
+    struct pl_flight *fl = &h->flights[m->slot % PL_SLOTS];
+    bool sane = m->kind == PL_MESSAGE_CARGO && m->slot < PL_SLOTS && fl->state == PL_FLIGHT_SENT &&
+                fl->cargo < 0 && m->bytes <= PL_MAX_BYTES && fd >= 0 &&
+                pl_memfd_is_sealed(fd, m->bytes);
+    if (sane) {
+        fl->cargo = fd;
+        fl->cargo_bytes = (uint32_t)m->bytes;
+        return;
+    }
+    pl_fd_close(fd);
+    pl_hand_kill(h, "it sent the program something that makes no sense");
+}
+
+void pl_hand_receive(struct pl_hand *h)
+{
+    while (h->socket >= 0) {
+        struct pl_message m;
+        int fd = -1;
+        unsigned count = 1;
+        ssize_t n = pl_socket_receive(h->socket, &m, sizeof m, &fd, &count);
+        if (n == -EAGAIN)
+            return;
+        if (n == sizeof m && h->state == PL_HAND_LIVE) {
+            receive_result(h, &m, count ? fd : -1);
+        } else if (n > 0) {
+            pl_fd_close(count ? fd : -1);
+        } else {
+            // It is about to be dead, or a task has closed our descriptors. A signal does not change the
+            // record of a process that is ending already.
+            if (h->state == PL_HAND_LIVE && h->pool->phase == PL_POOL_RUNS)
+                pl_hand_kill(h, "it closed its connection to the program");
+            return;
+        }
+    }
+}
+
+// ---- death
+
+void pl_hand_signal(struct pl_hand *h, int signal)
+{
+    struct pl_message m = {
+        .kind = PL_MESSAGE_SIGNAL, .hand = h->index, .generation = h->generation, .code = signal
+    };
+    int e = pl_zygote_send(h->pool, &m, NULL, 0);
+    if (e < 0 && h->pidfd >= 0)
+        (void)pl_pidfd_kill(h->pidfd, signal); // at least the worker itself
+}
+
+void pl_hand_kill(struct pl_hand *h, const char *cause)
+{
+    if (h->state != PL_HAND_LIVE)
+        return;
+    h->state = PL_HAND_DYING;
+    h->cause = cause;
+    pl_hand_signal(h, SIGKILL);
+    pl_hand_refresh(h->pool, h);
+}
+
+static void say_how(char *to, size_t room, const struct pl_hand *h, const struct pl_message *m)
+{
+    const char *name = m->signal ? sigabbrev_np(m->signal) : NULL;
+    if (h->cause && m->signal == SIGKILL)
+        snprintf(to, room, "was killed because %s", h->cause);
+    else if (m->signal && name)
+        snprintf(to, room, "was killed by SIG%s%s", name, m->core ? " (core dumped)" : "");
+    else if (m->signal)
+        snprintf(to, room, "was killed by signal %d", m->signal);
+    else if (m->status >= 0)
+        snprintf(to, room, "exited with status %d", m->status);
+    else
+        snprintf(to, room, "ended");
+}
+
+static void record(struct pl_hand *h, plait_future *f, const struct pl_flight *fl,
+                   const struct pl_message *m)
+{
+    struct pl_future_extra *x = pl_future_extra(f);
+    char how[120];
+    if (!x) // the code tells that it died; how is lost
+        return;
+    x->error.pid = h->pid;
+    x->error.signal = m->signal;
+    x->error.exit_status = m->signal ? -1 : m->status;
+    x->error.cpu_ns = m->cpu_ns;
+    x->error.max_rss = m->max_rss;
+    say_how(how, sizeof how, h, m);
+    if (fl->reason == PLAIT_REASON_DEADLINE)
+        snprintf(x->message, sizeof x->message,
+                 "the task `%s` did not end before its deadline, so its worker process %d %s",
+                 f->task->name, h->pid, how);
+    else if (fl->reason != PLAIT_REASON_NONE)
+        snprintf(x->message, sizeof x->message,
+                 "the task `%s` did not end when it was cancelled, so its worker process %d %s",
+                 f->task->name, h->pid, how);
+    else
+        snprintf(x->message, sizeof x->message, "the worker process %d %s while it ran `%s`", h->pid,
+                 how, f->task->name);
+}
+
+static void lose(struct pl_hand *h, struct pl_flight *fl, const struct pl_message *m,
+                 struct pl_after *after)
+{
+    struct pl_pool *p = h->pool;
+    enum plait_reason reason = (enum plait_reason)fl->reason;
+    int code = reason ? pl_reason_code(reason) : -EOWNERDEAD;
+    record(h, fl->future, fl, m);
+    plait_future *f = pl_flight_clear(p, fl);
+    pl_pool_end(p, f, code, reason ? reason : PLAIT_REASON_DIED, after);
+}
+
+// What became of one task. True: it had started.
+static bool settle(struct pl_hand *h, struct pl_flight *fl, const struct pl_message *m,
+                   struct pl_after *after)
+{
+    if (!fl->future)
+        return false;
+    uint32_t state = pl_slot_state(&h->channel->slots[fl->slot]);
+    if (fl->state == PL_FLIGHT_LOADING || (state == PL_SLOT_QUEUED && fl->ladder == PL_LADDER_NONE))
+        pl_pool_requeue(h->pool, fl);
+    else if (state != PL_SLOT_DONE || !pl_hand_land(h, fl, after))
+        lose(h, fl, m, after);
+    else
+        return false;
+    return state == PL_SLOT_STARTED;
+}
+
+// What became of each. True: it had started one.
+static bool settle_all(struct pl_hand *h, const struct pl_message *m, struct pl_after *after)
+{
+    bool started = false;
+    // From the latest to the oldest, each to the head of the queue: the order stays.
+    for (uint32_t i = 1; i <= PL_SLOTS; i++)
+        started |= settle(h, &h->flights[h->sent[(h->work_at - i) % PL_SLOTS]], m, after);
+    // What was being loaded, or was started so long ago that the ring has gone round since.
+    for (unsigned slot = 0; slot < PL_SLOTS; slot++)
+        started |= settle(h, &h->flights[slot], m, after);
+    PL_ASSERT(h->inflight == 0);
+    return started;
+}
+
+void pl_hand_died(struct pl_pool *p, struct pl_hand *h, const struct pl_message *m,
+                  struct pl_after *after)
+{
+    if (h->generation != m->generation || h->state == PL_HAND_EMPTY || h->state == PL_HAND_FORKING)
+        return;
+    pl_hand_receive(h); // results that it had sent
+    h->state = PL_HAND_DYING;
+    bool started = settle_all(h, m, after);
+    bool useful = started || h->served > 0;
+    if (!started && p->phase == PL_POOL_RUNS) {
+        char how[120];
+        say_how(how, sizeof how, h, m);
+        snprintf(after->notice, sizeof after->notice, "the worker process %d %s %s", h->pid, how,
+                 useful ? "while it had nothing to do" : "before it ran anything");
+        if (!useful)
+            snprintf(p->broken_why, sizeof p->broken_why,
+                     "worker processes die at start: the last one, %d, %s", h->pid, how);
+    }
+    clean(h);
+    for (unsigned slot = 0; slot < PL_SLOTS; slot++)
+        h->flights[slot].state = PL_FLIGHT_FREE;
+    h->state = PL_HAND_EMPTY;
+    h->start_at = 0;
+    if (useful)
+        h->failed_starts = 0;
+    else
+        failed_start(h, NULL, 0);
+    break_if_hopeless(p, after);
+}
+
+void pl_pool_break(struct pl_pool *p, const char *why, struct pl_after *after)
+{
+    p->broken = true;
+    if (why)
+        snprintf(p->broken_why, sizeof p->broken_why, "%s", why);
+    struct pl_job **from = after->end;
+    pl_pool_drop_queue(p, -EOWNERDEAD, PLAIT_REASON_DIED, after);
+    for (struct pl_job *job = *from; job; job = job->next) {
+        struct pl_future_extra *x = pl_future_extra(PL_CONTAINER(job, struct plait_future, notify.job));
+        if (x) // else the code alone tells
+            snprintf(x->message, sizeof x->message, "%s", p->broken_why);
+    }
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT
+// processes.c - opening and closing an executor of processes, and its table of calls.
+#include "proc/processes.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/bug.h"
+#include "os/alloc.h"
+#include "os/clock.h"
+#include "os/cpu.h"
+#include "os/loop.h"
+#include "os/thread.h"
+#include "proc/pool.h"
+
+// A zygote that has not answered by then never will: its program does not come to plait_main().
+#define START_NS (30 * PL_SECOND)
+
+static void shutdown_pool(struct plait_executor *ex)
+{
+    struct pl_pool *p = pl_pool_of(ex);
+    struct pl_after after;
+    pl_after_init(&after);
+    pl_lock(&p->lock);
+    pl_pool_admit_all(p);
+    if (atomic_load(&ex->state) == PL_EXECUTOR_STOPPING)
+        pl_pool_stop_all(p, &after);
+    pl_pool_check_end(p);
+    pl_pool_unlock(p, &after);
+}
+
+static void release(struct pl_pool *p)
+{
+    struct pl_after none; // nothing is alive; only cancelled entries are in the queue
+    pl_after_init(&none);
+    pl_pool_drop_queue(p, -ECANCELED, PLAIT_REASON_SHUTDOWN, &none);
+    PL_ASSERT(!none.first);
+    pl_zygote_drop(p);
+    pl_hands_done(p);
+    pl_poller_done(&p->poller);
+    pl_fd_close(p->bell);
+    pl_fd_close(p->leader_bell);
+    pl_table_done(&p->table);
+}
+
+static void close_pool(struct plait_executor *ex)
+{
+    struct pl_pool *p = pl_pool_of(ex);
+    pl_thread_join(p->supervisor);
+    release(p);
+}
+
+static void free_pool(struct plait_executor *ex)
+{
+    pl_free_mem(pl_pool_of(ex));
+}
+
+static enum pl_backend wanted_backend(const struct plait_options *o)
+{
+    return o->io == PLAIT_IO_URING   ? PL_BACKEND_URING
+           : o->io == PLAIT_IO_EPOLL ? PL_BACKEND_EPOLL
+                                     : PL_BACKEND_AUTO;
+}
+
+// Tries here what the workers will do: 0 and *ret, or a negative errno.
+static int probe_backend(const struct plait_options *o, uint32_t *ret)
+{
+    struct pl_loop loop;
+    int e = pl_loop_init(&loop, wanted_backend(o), 0);
+    if (e < 0)
+        return e;
+    *ret = loop.backend;
+    pl_loop_done(&loop);
+    return 0;
+}
+
+static void caps(const struct plait_executor *ex, struct plait_caps *ret)
+{
+    struct pl_pool *p = pl_pool_of((struct plait_executor *)ex);
+    uint32_t backend = atomic_load_explicit(&p->backend, memory_order_relaxed);
+    if (backend == PL_BACKEND_AUTO && probe_backend(&ex->options, &backend) == 0)
+        atomic_store_explicit(&p->backend, backend, memory_order_relaxed);
+    *ret = (struct plait_caps){
+        .kind = PLAIT_PROCESSES,
+        .workers = p->hand_count,
+        .parallel = p->hand_count > 1 || ex->options.tasks_per_worker > 1,
+        .isolated = true,
+        .kills = true,
+        .suspends = ex->options.tasks_per_worker > 1,
+        .max_bytes = PL_MAX_BYTES,
+        .io = backend == PL_BACKEND_URING ? "io_uring" : "epoll",
+    };
+}
+
+static const struct pl_executor_ops pool_ops = {
+    .submit = pl_pool_submit,
+    .cancel = pl_pool_cancel,
+    .shutdown = shutdown_pool,
+    .close = close_pool,
+    .free = free_pool,
+    .caps = caps,
+    .help = pl_pool_help,
+};
+
+// Waits until every worker has been forked; the supervisor does not run yet.
+static int await_start(struct pl_pool *p)
+{
+    struct pl_after after;
+    pl_after_init(&after);
+    int64_t deadline = pl_clock_after(START_NS);
+    for (unsigned forked = 0; forked < p->hand_count;) {
+        int e = pl_zygote_receive(p, &after);
+        if (e == -EAGAIN)
+            e = pl_fd_wait_readable(p->zygote.control, deadline);
+        if (e < 0)
+            return e;
+        forked = 0;
+        for (unsigned i = 0; i < p->hand_count; i++) {
+            const struct pl_hand *h = &p->hands[i];
+            if (h->state == PL_HAND_EMPTY && h->failed_starts > 0 && h->pid == 0)
+                return -EAGAIN;
+            forked += h->state == PL_HAND_LIVE;
+        }
+    }
+    return 0;
+}
+
+static int start(struct pl_pool *p)
+{
+    int e = pl_zygote_start(p);
+    if (e < 0)
+        return pl_open_fail(e, "the process that forks workers cannot be started: %s",
+                            plait_strerror(e));
+    for (unsigned i = 0; e == 0 && i < p->hand_count; i++)
+        e = pl_hand_fork(p, &p->hands[i]);
+    if (e == 0)
+        e = await_start(p);
+    if (e == -EPIPE)
+        return pl_open_fail(-EAGAIN, "the process that forks workers ended at its start");
+    if (e == -ETIMEDOUT)
+        return pl_open_fail(-EAGAIN, "the process that forks workers did not reach plait_main() "
+                                     "within %d s", (int)(START_NS / PL_SECOND));
+    if (e < 0)
+        return pl_open_fail(e, "%u workers cannot be started: %s", p->hand_count,
+                            p->broken_why[0] ? p->broken_why : plait_strerror(e));
+    e = pl_thread_start(&p->supervisor, "plait-procs", 0, pl_pool_supervise, p);
+    return e < 0 ? pl_open_fail(e, "no thread for its supervisor: %s", plait_strerror(e)) : 0;
+}
+
+static int prepare(struct pl_pool *p)
+{
+    int e = pl_table_init(&p->table);
+    if (e == 0)
+        e = pl_poller_init(&p->poller);
+    if (e == 0)
+        e = p->bell = pl_bell_new();
+    if (e >= 0)
+        e = p->leader_bell = pl_bell_new();
+    if (e >= 0)
+        e = pl_poller_add(&p->poller, p->bell, PL_TAG_BELL);
+    if (e >= 0)
+        e = pl_hands_init(p);
+    return e < 0 ? pl_open_fail(e, "cannot prepare %u workers: %s", p->hand_count,
+                                plait_strerror(e))
+                 : 0;
+}
+
+int pl_processes_open(struct plait_executor **ret, const struct plait_options *o)
+{
+    if (!pl_main_program())
+        return pl_open_fail(-ENOTSUP, "worker processes need plait_main(argc, argv) at the start of "
+                                      "main()");
+    uint32_t backend = PL_BACKEND_AUTO;
+    int e = o->io == PLAIT_IO_AUTO ? 0 : probe_backend(o, &backend);
+    if (e < 0)
+        return pl_open_fail(e, "the event loop that was asked for cannot be had: %s",
+                            plait_strerror(e));
+    struct pl_pool *p = pl_alloc_aligned(64, sizeof *p);
+    if (!p)
+        return pl_open_fail(-ENOMEM, "no memory for the executor");
+    memset(p, 0, sizeof *p);
+    pl_executor_init(&p->ex, &pool_ops, o);
+    p->hand_count = o->workers;
+    p->end = &p->first;
+    p->backend = backend;
+    p->doze = pl_cpu_count() > 1;
+    p->bell = p->leader_bell = p->poller.fd = p->table.fd = -1;
+    p->zygote = (struct pl_zygote){ .control = -1, .pidfd = -1 };
+    e = prepare(p);
+    if (e == 0)
+        e = start(p);
+    if (e < 0) {
+        release(p); // the zygote kills what it has forked
+        pl_free_mem(p);
+        return e;
+    }
+    *ret = &p->ex;
+    return 0;
+}
