@@ -15,6 +15,7 @@
 
 #include "arch/sanitize.h"
 #include "check.h"
+#include "os/fault.h"
 
 #define KIB ((size_t)1024)
 
@@ -403,3 +404,44 @@ TEST(random_use_keeps_stacks_apart, .limit_s = 60)
     }
     pl_stack_pool_done(&p);
 }
+
+#if PL_CRUEL
+// Every system call and every allocation fails once: a stack is had or not, and nothing else happens.
+TEST(every_failure_is_survived)
+{
+    static const enum pl_fault_kind kinds[] = { PL_FAULT_SYSCALL, PL_FAULT_ALLOC };
+    struct pl_stack *s[40];
+
+    CHECK_INT(pl_stack_guard_kind(), >=, 0); // asked once, before anything fails
+    long before = count_mappings();
+    for (int k = 0; k < 2; k++) {
+        bool fired = true;
+        for (unsigned n = 1; fired; n++) {
+            struct pl_stack_pool p;
+            int got = 0;
+            CHECK_INT(n, <, 1000);
+            CHECK_INT(pl_stack_pool_init(&p, 16 * KIB), ==, 0);
+            pl_fault_arm(kinds[k], n, kinds[k] == PL_FAULT_SYSCALL ? EIO : ENOMEM);
+            for (int i = 0; i < 40; i++) {
+                s[got] = pl_stack_get(&p);
+                got += s[got] != NULL;
+            }
+            CHECK_INT(got, >=, 39);
+            CHECK_INT(p.live, ==, got);
+            for (int i = 0; i < got; i++) {
+                memset(s[i]->low, 1, 100);
+                pl_stack_put(&p, s[i]);
+            }
+            s[0] = pl_stack_get(&p);
+            pl_stack_pool_trim(&p);
+            CHECK_INT(pl_stack_pool_trim(&p), ==, got - 1);
+            fired = pl_fault_fired(kinds[k]);
+            pl_fault_arm(kinds[k], 0, 0);
+            for (int i = 1; i < 40; i++)
+                CHECK(pl_stack_get(&p) != NULL);
+            pl_stack_pool_done(&p);
+        }
+    }
+    CHECK_INT(count_mappings(), <=, before + 8); // the allocator may have grown
+}
+#endif
