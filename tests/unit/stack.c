@@ -406,7 +406,8 @@ TEST(random_use_keeps_stacks_apart, .limit_s = 60)
 }
 
 #if PL_CRUEL
-// Every system call and every allocation fails once: a stack is had or not, and nothing else happens.
+// Every system call and every allocation fails once: a stack is had or not, and nothing else
+// happens.
 TEST(every_failure_is_survived)
 {
     static const enum pl_fault_kind kinds[] = { PL_FAULT_SYSCALL, PL_FAULT_ALLOC };
