@@ -476,6 +476,7 @@ int pl_epoll_init(struct pl_loop *l, unsigned entries)
         return -ENOMEM;
     e->fd = e->wake_fd = e->timer_fd = -1;
     e->timer_deadline = PL_FOREVER;
+    e->no_pwait2 = pl_loop_on_valgrind(); // it would complain
     int err = open_all(e);
     if (err) {
         epoll_free(e);

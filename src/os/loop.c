@@ -80,12 +80,21 @@ static int backend_from_environment(enum pl_backend *backend)
     return 0;
 }
 
+bool pl_loop_on_valgrind(void)
+{
+    const char *preload = getenv("LD_PRELOAD");
+    return preload && strstr(preload, "vgpreload");
+}
+
 int pl_loop_init(struct pl_loop *l, enum pl_backend backend, unsigned entries)
 {
     if (backend == PL_BACKEND_AUTO) {
         int err = backend_from_environment(&backend);
         if (err)
             return err;
+        // Valgrind does not see what a ring writes, and stops all threads while one waits in it.
+        if (backend == PL_BACKEND_AUTO && pl_loop_on_valgrind())
+            backend = PL_BACKEND_EPOLL;
     }
     if (entries == 0)
         entries = 256;

@@ -43,6 +43,9 @@ struct pl_loop_vtable {
     bool (*would_block)(struct pl_loop *l, struct pl_op *op);
 };
 
+// Whether this process runs under valgrind, whose knowledge of system calls is smaller than the kernel's.
+bool pl_loop_on_valgrind(void);
+
 int pl_uring_init(struct pl_loop *l, unsigned entries);
 int pl_epoll_init(struct pl_loop *l, unsigned entries);
 
