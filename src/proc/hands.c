@@ -29,6 +29,8 @@
 // Starts in a row that may fail, and the first pause between them, which doubles.
 #define MAX_FAILED_STARTS 5
 #define PAUSE_NS          (10 * PL_MILLISECOND)
+// A worker that has closed its socket and is still there after that long will not end by itself.
+#define CLOSED_NS (50 * PL_MILLISECOND)
 
 int pl_hands_init(struct pl_pool *p)
 {
@@ -94,6 +96,7 @@ static void reset_books(struct pl_hand *h)
 {
     h->cause = NULL;
     h->stop_sent = false;
+    h->kill_at = PL_FOREVER;
     h->work_at = h->done_at = PL_RING_START;
     h->served = 0;
     h->free_count = 0;
@@ -217,10 +220,13 @@ void pl_hand_receive(struct pl_hand *h)
         } else if (n > 0) {
             pl_fd_close(count ? fd : -1);
         } else {
-            // It is about to be dead, or a task has closed our descriptors. A signal does not change the
-            // record of a process that is ending already.
-            if (h->state == PL_HAND_LIVE && h->pool->phase == PL_POOL_RUNS)
-                pl_hand_kill(h, "it closed its connection to the program");
+            // It is about to be dead, or a task has closed our descriptors: a moment will tell.
+            if (h->state == PL_HAND_LIVE && h->pool->phase == PL_POOL_RUNS) {
+                h->state = PL_HAND_DYING;
+                h->kill_at = pl_clock_after(CLOSED_NS);
+                pl_hand_refresh(h->pool, h);
+                pl_pool_rouse(h->pool, h->kill_at);
+            }
             return;
         }
     }
@@ -238,11 +244,21 @@ void pl_hand_signal(struct pl_hand *h, int signal)
         (void)pl_pidfd_kill(h->pidfd, signal); // at least the worker itself
 }
 
+void pl_hand_kill_due(struct pl_hand *h, int64_t now)
+{
+    if (h->state != PL_HAND_DYING || h->kill_at > now)
+        return;
+    h->kill_at = PL_FOREVER;
+    h->cause = "it closed its connection to the program";
+    pl_hand_signal(h, SIGKILL);
+}
+
 void pl_hand_kill(struct pl_hand *h, const char *cause)
 {
-    if (h->state != PL_HAND_LIVE)
+    if (h->state != PL_HAND_LIVE && (h->state != PL_HAND_DYING || h->kill_at == PL_FOREVER))
         return;
     h->state = PL_HAND_DYING;
+    h->kill_at = PL_FOREVER;
     h->cause = cause;
     pl_hand_signal(h, SIGKILL);
     pl_hand_refresh(h->pool, h);

@@ -78,7 +78,7 @@ enum pl_hand_state {
     PL_HAND_EMPTY = 0, // no process; one is to be started at `start_at`
     PL_HAND_FORKING,   // the zygote was asked
     PL_HAND_LIVE,
-    PL_HAND_DYING,     // was sent SIGKILL, or its zygote is gone
+    PL_HAND_DYING,     // closed its socket, was sent SIGKILL, or its zygote is gone
 };
 
 struct pl_hand {
@@ -92,7 +92,8 @@ struct pl_hand {
     struct pl_hand *busy_next, *busy_prev;
     bool has_room, is_busy;
     bool stop_sent;
-    int64_t start_at;
+    int64_t start_at;        // EMPTY: when to start the next
+    int64_t kill_at;         // DYING: when to kill it, if it has not ended by itself
     unsigned failed_starts;  // in a row, without a task begun
     uint32_t work_at, done_at;
     unsigned inflight;       // futures in flight
@@ -289,6 +290,9 @@ void pl_hand_receive(struct pl_hand *h);
 // Kills the worker and its group; `cause` is for the record of what it ran.
 void pl_hand_kill(struct pl_hand *h, const char *cause);
 void pl_hand_signal(struct pl_hand *h, int signal);
+
+// Kills it if its time has come.
+void pl_hand_kill_due(struct pl_hand *h, int64_t now);
 
 // Gives up: everything pending fails with `why`.
 void pl_pool_break(struct pl_pool *p, const char *why, struct pl_after *after);

@@ -37,9 +37,11 @@ void pl_pool_rouse(struct pl_pool *p, int64_t when)
 
 // ---- a turn
 
-static void start_missing(struct pl_pool *p, int64_t now, struct pl_after *after)
+static void look_after_hands(struct pl_pool *p, int64_t now, struct pl_after *after)
 {
     struct pl_zygote *z = &p->zygote;
+    for (unsigned i = 0; i < p->hand_count; i++)
+        pl_hand_kill_due(&p->hands[i], now);
     if (p->phase != PL_POOL_RUNS)
         return;
     if (z->control < 0 && z->start_at <= now && pl_zygote_start(p) < 0)
@@ -124,13 +126,18 @@ static int64_t next_time(struct pl_pool *p, int64_t now)
     when = n ? earlier(when, n->key) : when;
     if (p->ticking)
         when = earlier(when, now + TICK_NS);
+    bool runs = p->phase == PL_POOL_RUNS;
     if (p->phase == PL_POOL_STOPS_WORKERS)
-        return earlier(when, p->phase_ends);
-    if (p->zygote.control < 0)
-        return earlier(when, p->zygote.start_at);
-    for (unsigned i = 0; p->zygote.ready && i < p->hand_count; i++)
-        if (p->hands[i].state == PL_HAND_EMPTY)
-            when = earlier(when, p->hands[i].start_at);
+        when = earlier(when, p->phase_ends);
+    else if (p->zygote.control < 0)
+        when = earlier(when, p->zygote.start_at);
+    for (unsigned i = 0; i < p->hand_count; i++) {
+        const struct pl_hand *h = &p->hands[i];
+        if (h->state == PL_HAND_DYING)
+            when = earlier(when, h->kill_at);
+        else if (h->state == PL_HAND_EMPTY && runs && p->zygote.ready)
+            when = earlier(when, h->start_at);
+    }
     return when;
 }
 
@@ -142,7 +149,7 @@ static bool turn(struct pl_pool *p, int64_t *sleep)
     pl_lock(&p->lock);
     int64_t now = pl_now();
     pl_pool_run_timers(p, now, &after);
-    start_missing(p, now, &after);
+    look_after_hands(p, now, &after);
     if (!p->leader)
         pl_pool_reap(p, &after);
     else

@@ -137,6 +137,7 @@ static void orphan(struct pl_pool *p, struct pl_hand *h, struct pl_after *after)
     if (h->state == PL_HAND_EMPTY)
         return;
     h->state = PL_HAND_DYING;
+    h->kill_at = PL_FOREVER;
     h->cause = "the process that it was forked from died";
     pl_hand_refresh(p, h);
     if (!pl_pidfd_ended(h->pidfd))

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+// faults.c - what the fault tests share.
+#include "faults.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+void check_prelude(int argc, char **argv)
+{
+    plait_main(argc, argv);
+}
+
+int count_fds(void)
+{
+    DIR *d = opendir("/proc/self/fd");
+    int n = -3; // ".", ".." and the directory's own
+    CHECK(d);
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n;
+}
+
+int count_mappings(void)
+{
+    FILE *f = fopen("/proc/self/maps", "r");
+    int n = 0;
+    CHECK(f);
+    for (int c; (c = fgetc(f)) != EOF;)
+        n += c == '\n';
+    fclose(f);
+    return n;
+}
+
+// The state and the parent of a process; false when there is none.
+static bool look_at(int pid, char *state, int *parent)
+{
+    char path[64], line[512] = "";
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    FILE *f = fopen(path, "r");
+    if (!f)
+        return false;
+    char *got = fgets(line, sizeof line, f);
+    fclose(f);
+    char *rest = got ? strrchr(line, ')') : NULL;
+    return rest && sscanf(rest + 1, " %c %d", state, parent) == 2;
+}
+
+int count_children(void)
+{
+    DIR *d = opendir("/proc");
+    int n = 0;
+    CHECK(d);
+    for (struct dirent *e; (e = readdir(d));) {
+        char state;
+        int parent;
+        if (e->d_name[0] >= '0' && e->d_name[0] <= '9' && look_at(atoi(e->d_name), &state, &parent))
+            n += parent == getpid();
+    }
+    closedir(d);
+    return n;
+}
+
+bool is_alive(int pid)
+{
+    char state;
+    int parent;
+    return look_at(pid, &state, &parent) && state != 'Z' && state != 'X';
+}
+
+void sleep_ms(int ms)
+{
+    struct timespec ts = { ms / 1000, ms % 1000 * 1000000L };
+    nanosleep(&ts, NULL);
+}
+
+bool gone_within(int pid, int ms)
+{
+    for (int waited = 0; waited < ms; waited += 5) {
+        if (!is_alive(pid))
+            return true;
+        sleep_ms(5);
+    }
+    return !is_alive(pid);
+}
+
+plait_executor *open_processes(unsigned workers)
+{
+    plait_executor *ex;
+    int e = plait_open(&ex, PLAIT_PROCESSES, .workers = workers, .grace_ns = 100 * PLAIT_MILLISECOND);
+    if (e < 0)
+        FAIL("plait_open: %d, %s", e, plait_open_error());
+    return ex;
+}
+
+void close_processes(plait_executor *ex)
+{
+    CHECK_INT(plait_close(ex), ==, 0);
+    CHECK_INT(count_children(), ==, 0);
+}
