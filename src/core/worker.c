@@ -11,6 +11,10 @@
 #include "os/random.h"
 #include "os/segv.h"
 
+/* Stacks that nobody needed for so long go back to the kernel, but for a few. */
+#define TRIM_NS PLAIT_SECOND
+#define TRIM_LEAST 64
+
 /* How long a worker that ran dry looks around before it sleeps: about what waking it would cost. */
 #define DOZE_NS 20000
 
@@ -341,6 +345,20 @@ bool pl_worker_prepare_sleep(struct pl_worker *w)
     return false;
 }
 
+/* Until when it sleeps: a worker that holds many idle stacks comes back once more to return them. */
+static int64_t sleep_until(struct pl_worker *w)
+{
+    int64_t deadline = pl_worker_deadline(w);
+    if (w->stacks.idle_count < TRIM_LEAST)
+        return deadline;
+    int64_t now = pl_now();
+    if (now >= w->trim_at) {
+        pl_stack_pool_trim(&w->stacks);
+        w->trim_at = now + TRIM_NS;
+    }
+    return w->stacks.idle_count >= TRIM_LEAST && w->trim_at < deadline ? w->trim_at : deadline;
+}
+
 void pl_worker_run(struct pl_worker *w)
 {
     struct pl_sched *s = w->sched;
@@ -355,7 +373,7 @@ void pl_worker_run(struct pl_worker *w)
         if (!pl_worker_prepare_sleep(w))
             continue;
         PL_TRACE(PL_TRACE_SLEEP, w, NULL);
-        int e = pl_loop_poll(&w->loop, pl_worker_deadline(w));
+        int e = pl_loop_poll(&w->loop, sleep_until(w));
         PL_ASSERT(e >= 0);
         pl_worker_awake(w);
         PL_TRACE(PL_TRACE_WAKE, w, NULL);

@@ -46,6 +46,7 @@ struct pl_worker {
     unsigned idle_count;
     struct pl_context context;
     struct pl_stack_pool stacks;
+    int64_t trim_at;
     struct pl_heap timers;
     struct pl_loop loop;
     struct pl_slab slab;
