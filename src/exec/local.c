@@ -86,12 +86,17 @@ static int turn(struct plait_executor *ex)
         return -EINVAL;
     pl_worker_enter(w);
     pl_worker_awake(w);
+    /* Always: what made the descriptor readable may be a wake or the timer, of which the worker's own
+     * look at the loop knows nothing. Unreaped it would stay readable. */
+    int completed = pl_loop_poll(&w->loop, 0);
     unsigned turns = pl_worker_turn(w, TURN_BUDGET);
     /* Something left: readable at once, by a deadline that has passed. */
     int64_t deadline = pl_worker_prepare_sleep(w) ? pl_worker_deadline(w) : 1;
     int e = pl_loop_arm(&w->loop, deadline);
     pl_worker_enter(NULL);
-    return e < 0 ? e : (int)turns;
+    if (completed < 0)
+        return completed;
+    return e < 0 ? e : completed + (int)turns;
 }
 
 static const struct pl_executor_ops local_ops = {
