@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: MIT
+// `plait run`: the driver. One loop on the main thread waits for four things at a time: Ctrl-C, an
+// ended task, a line of input, room in the output.
+//
+// DESIGN. plait_stream would run the job too, but it asks for the next input by a call that waits:
+// while somebody types the next line, finished results would not be shown, and Ctrl-C not heard.
+// So inputs are submitted one by one, and work.c keeps what is on its way.
+#include "run.h"
+#include "inputs.h"
+#include "interrupt.h"
+#include "job.h"
+#include "work.h"
+
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define STACK_BYTES ((size_t)256 << 10) /* libcurl and OpenSSL are not modest */
+/* After a stop: tasks of this process that do not end by then cannot be ended; worker processes are
+ * killed by the library. */
+#define STOP_NS          (1500 * PLAIT_MILLISECOND)
+#define STOP_PROCESS_NS  (5 * PLAIT_SECOND)
+#define OUTPUT_HIGH      ((size_t)256 << 10) /* results wait when that much waits to be written */
+
+enum stop { STOP_NOT = 0, STOP_SIGNAL, STOP_CLOSED, STOP_FAILURE, STOP_ERROR };
+
+struct run {
+    const struct options *options;
+    const struct job *job;
+    plait_executor *ex;
+    struct work work;
+    struct inputs inputs;
+    bool inputs_ended;
+    bool output_gone; /* closed, or it failed */
+    struct progress progress;
+    int interrupt_fd;
+    enum stop stop;
+    int64_t stop_deadline;
+};
+
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit); /* where it fails, the old limit serves */
+    }
+}
+
+/* From threads of the library. */
+static void notice(const struct plait_notice *n, void *arg)
+{
+    static atomic_bool told;
+    (void)arg;
+    if (n->kind == PLAIT_NOTICE_STALL && atomic_exchange(&told, true))
+        return; /* once is enough */
+    say("note: %s", n->message);
+}
+
+static int open_executor(struct run *r)
+{
+    const struct options *o = r->options;
+    int error = plait_open(&r->ex, o->on, .workers = o->workers, .stack_bytes = STACK_BYTES,
+                           .report_overflow = true, .notice = notice,
+                           .grace_ns = r->job->grace_ns,
+                           .tasks_per_worker = o->on == PLAIT_PROCESSES ? r->job->per_worker : 0);
+    if (error < 0) {
+        const char *why = plait_open_error();
+        say("--on %s: %s", options_kind_name(o->on), *why ? why : plait_strerror(error));
+    }
+    return error;
+}
+
+static void stop(struct run *r, enum stop why)
+{
+    if (r->stop == STOP_NOT) {
+        r->stop_deadline = plait_after(r->options->on == PLAIT_PROCESSES ? STOP_PROCESS_NS
+                                                                         : STOP_NS);
+        r->stop = why;
+        work_stop(&r->work);
+    }
+}
+
+/* What cannot be written ends the run: results that nobody gets need not be made. */
+static void write_output(struct run *r)
+{
+    int state = r->output_gone ? OUTPUT_OPEN : output_write();
+    if (state < 0)
+        say("standard output: %s", strerror(-state));
+    if (state != OUTPUT_OPEN) {
+        r->output_gone = true;
+        stop(r, state < 0 ? STOP_ERROR : STOP_CLOSED);
+    }
+    if (r->output_gone)
+        output_text()->bytes = 0;
+}
+
+static void show_json(struct run *r, struct entry *e, const void *out)
+{
+    struct json j;
+    json_begin(&j, output_text());
+    json_bytes(&j, "input", e->input ? e->input : "", e->bytes);
+    json_number(&j, "index", e->index);
+    json_bool(&j, "ok", !e->failed);
+    json_number(&j, "attempts", e->attempts);
+    if (e->failed)
+        json_bytes(&j, "error", e->why.data, e->why.bytes);
+    if (out)
+        r->job->json(out, &j);
+    json_end(&j);
+}
+
+static void show(struct run *r, struct entry *e)
+{
+    _Alignas(16) char room[RESULT_BYTES_MAX];
+    const void *out = work_result(&r->work, e, room);
+    struct plait_span input = { e->input ? e->input : "", e->bytes };
+    struct text err = { 0 };
+    if (r->options->json)
+        show_json(r, e, out);
+    else if (out)
+        r->job->print(input, out, output_text(), &err);
+    if (err.bytes > 0 || e->failed)
+        write_output(r); /* a terminal shows a result before what is said of it */
+    output_stderr(err.data, err.bytes);
+    if (e->failed) {
+        text_add(&e->why, "", 1);
+        say_about(input.data, input.bytes, e->why.data);
+    }
+    text_free(&err);
+}
+
+/* Shows what has ended, as long as somebody takes it. */
+static void show_ended(struct run *r, bool gaps)
+{
+    struct entry *e;
+    while (output_text()->bytes < OUTPUT_HIGH && (e = work_take(&r->work, gaps)) != NULL) {
+        if (!e->cancelled) {
+            show(r, e);
+            r->progress.done++;
+            r->progress.failed += e->failed;
+        }
+        work_release(&r->work, e);
+    }
+}
+
+/* Adds inputs while there is room. Returns whether to read more of the stream first. */
+static bool add_inputs(struct run *r)
+{
+    while (!r->inputs_ended && work_has_room(&r->work)) {
+        struct plait_span input;
+        switch (inputs_next(&r->inputs, &input)) {
+        case INPUT_HERE:
+            work_add(&r->work, input);
+            break;
+        case INPUT_TOO_LONG:
+            input.bytes = 64;
+            work_add_failed(&r->work, input, "a line of more than 1 MiB");
+            break;
+        case INPUT_WAIT:
+            return true;
+        case INPUT_END:
+            r->inputs_ended = true;
+            r->progress.total = r->work.begun;
+            if (r->inputs.error < 0)
+                say("standard input: %s", strerror(-r->inputs.error));
+        }
+    }
+    return false;
+}
+
+static int wait_ms(const struct run *r)
+{
+    int64_t until = r->stop ? r->stop_deadline : PLAIT_NEVER;
+    int64_t now = plait_now();
+    if (output_shows_progress() && until > now + 100 * PLAIT_MILLISECOND)
+        return 100;
+    if (until == PLAIT_NEVER)
+        return -1;
+    return until > now ? (int)((until - now) / PLAIT_MILLISECOND) + 1 : 0;
+}
+
+/* Waits for something to do. */
+static void wait_for_events(struct run *r, bool want_input)
+{
+    struct pollfd fds[] = {
+        { .fd = r->stop ? -1 : r->interrupt_fd, .events = POLLIN },
+        { .fd = r->work.event, .events = POLLIN },
+        { .fd = want_input ? r->inputs.fd : -1, .events = POLLIN },
+        /* Without events too: a reader that goes away is an error. */
+        { .fd = r->output_gone ? -1 : STDOUT_FILENO,
+          .events = output_text()->bytes > 0 ? POLLOUT : 0 },
+    };
+    if (poll(fds, 4, wait_ms(r)) <= 0)
+        return;
+    if (fds[0].revents)
+        stop(r, STOP_SIGNAL);
+    if (fds[2].revents)
+        inputs_read(&r->inputs);
+    if (fds[3].revents & (POLLERR | POLLHUP) && !(fds[3].revents & POLLOUT)) {
+        r->output_gone = true;
+        stop(r, STOP_CLOSED);
+    }
+}
+
+/* The loop. Returns whether everything has ended; false: some tasks do not. */
+static bool drive(struct run *r)
+{
+    for (;;) {
+        work_collect(&r->work);
+        bool want_input = !r->stop && add_inputs(r);
+        if (r->work.fatal < 0)
+            stop(r, STOP_ERROR);
+        else if (r->work.failed > 0 && r->options->fail_fast)
+            stop(r, STOP_FAILURE);
+        show_ended(r, false);
+        write_output(r);
+        output_progress(&r->progress, plait_now());
+
+        bool nothing_left = r->work.taken == r->work.begun && output_text()->bytes == 0;
+        if (nothing_left && (r->inputs_ended || r->stop))
+            return true;
+        if (r->stop && plait_now() >= r->stop_deadline)
+            return false;
+        wait_for_events(r, want_input);
+    }
+}
+
+static void conclude(const struct run *r)
+{
+    const char *what = r->stop == STOP_SIGNAL    ? "interrupted"
+                       : r->stop == STOP_FAILURE ? "stopped at the first failure"
+                                                 : NULL;
+    if (what && r->progress.total > 0)
+        say("%s: %" PRIu64 " of %" PRIu64 " done", what, r->progress.done, r->progress.total);
+    else if (what)
+        say("%s: %" PRIu64 " done", what, r->progress.done);
+    else if (r->stop == STOP_NOT && r->progress.failed > 0 && r->progress.total > 1)
+        say("%" PRIu64 " of %" PRIu64 " inputs failed", r->progress.failed, r->progress.total);
+}
+
+static int exit_status(const struct run *r)
+{
+    if (r->stop == STOP_SIGNAL)
+        return 128 + interrupt_signal();
+    bool wrong = r->stop || r->progress.failed > 0 || r->inputs.error < 0;
+    return wrong ? EXIT_FAILED : EXIT_FINE;
+}
+
+static int finish(struct run *r)
+{
+    bool all_ended = drive(r);
+    output_progress_end(&r->progress, plait_now());
+    if (!all_ended) {
+        show_ended(r, true);
+        write_output(r);
+    }
+    conclude(r);
+    int status = exit_status(r);
+    if (!all_ended) {
+        if (r->job->abandon)
+            r->job->abandon();
+        _exit(status);
+    }
+    plait_close(r->ex);
+    work_free(&r->work);
+    inputs_free(&r->inputs);
+    if (r->stop == STOP_CLOSED) {
+        signal(SIGPIPE, SIG_DFL);
+        raise(SIGPIPE);
+    }
+    return status;
+}
+
+int run(const struct options *o)
+{
+    struct run r = { .options = o, .job = job_find(o->job) };
+    int status = r.job->prepare ? r.job->prepare(o) : 0;
+    if (status != 0)
+        return status;
+    raise_descriptor_limit();
+    r.interrupt_fd = interrupt_start(r.job->abandon);
+    if (r.interrupt_fd < 0) {
+        say("signals: %s", strerror(-r.interrupt_fd));
+        return EXIT_FAILED;
+    }
+    output_start(o->progress);
+    if (open_executor(&r) < 0)
+        return EXIT_FAILED;
+    int error = work_start(&r.work, o, r.job, r.ex);
+    if (error < 0) {
+        say("%s", strerror(-error));
+        plait_close(r.ex);
+        return EXIT_FAILED;
+    }
+    if (o->input_count > 0) {
+        inputs_of_words(&r.inputs, o->inputs, o->input_count);
+        r.progress.total = o->input_count;
+    } else {
+        inputs_of_lines(&r.inputs, STDIN_FILENO, o->separator, !r.job->blank_is_input);
+        if (isatty(STDIN_FILENO))
+            say("inputs are read from the terminal, one a line; Ctrl-D ends them");
+    }
+    progress_start(&r.progress, plait_now());
+    return finish(&r);
+}
