@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: MIT
+// Cancels, deadlines, timeouts and stops of tasks in workers: asked first, then terminated, then killed.
+#include "faults/lib/faults.h"
+
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+static volatile int forever = 1;
+
+static int spin(const void *in, void *out)
+{
+    (void)in, (void)out;
+    while (forever)
+        ;
+    return 0;
+}
+PLAIT_TASK(spin, void, void);
+
+static int spin_politely(const int64_t *code, int64_t *out)
+{
+    int e;
+    while ((e = plait_cancelled()) == 0)
+        ;
+    *out = e;
+    return *code ? (int)*code : e;
+}
+PLAIT_TASK(spin_politely, int64_t, int64_t);
+
+static int sleeper(const int64_t *ns, void *out)
+{
+    (void)out;
+    return plait_sleep(*ns);
+}
+PLAIT_TASK(sleeper, int64_t, void);
+
+static void refuse(int sig)
+{
+    (void)sig;
+}
+
+static int spin_stubbornly(const void *in, void *out)
+{
+    signal(SIGTERM, refuse);
+    return spin(in, out);
+}
+PLAIT_TASK(spin_stubbornly, void, void);
+
+static int add(const struct add *in, int64_t *out)
+{
+    *out = in->a + in->b;
+    return 0;
+}
+PLAIT_TASK(add, struct add, int64_t);
+
+static void check_works(plait_executor *ex)
+{
+    plait_future *f;
+    int64_t sum = 0;
+    CHECK_INT(plait_submit(ex, &f, add, { 20, 22 }), ==, 0);
+    CHECK_INT(plait_result(f, &sum), ==, 0);
+    CHECK_INT(sum, ==, 42);
+    plait_free(f);
+}
+
+static void check_ended(plait_future *f, int code, enum plait_reason reason, int sig)
+{
+    CHECK_INT(plait_result(f, NULL), ==, code);
+    const struct plait_error *e = plait_error(f);
+    check_say("%s", e->message);
+    CHECK_INT(e->code, ==, code);
+    CHECK_INT(e->reason, ==, reason);
+    CHECK_INT(e->signal, ==, sig);
+    CHECK_INT(e->pid > 0, ==, sig > 0);
+    plait_free(f);
+}
+
+TEST(cancel_of_a_computing_task_kills_its_worker)
+{
+    plait_executor *ex = open_processes(1);
+    plait_future *f;
+    CHECK_INT(plait_submit(ex, &f, spin, { 0 }), ==, 0);
+    sleep_ms(50);
+    CHECK(!plait_done(f));
+    CHECK_INT(plait_cancel(f), ==, 0);
+    CHECK_INT(plait_cancel(f), ==, -EALREADY);
+    check_ended(f, -ECANCELED, PLAIT_REASON_USER, SIGTERM);
+    check_works(ex);
+    close_processes(ex);
+}
+
+TEST(cancel_of_one_that_ignores_sigterm)
+{
+    plait_executor *ex = open_processes(1);
+    plait_future *f;
+    CHECK_INT(plait_submit(ex, &f, spin_stubbornly, { 0 }), ==, 0);
+    sleep_ms(50);
+    CHECK_INT(plait_cancel(f), ==, 0);
+    check_ended(f, -ECANCELED, PLAIT_REASON_USER, SIGKILL);
+    check_works(ex);
+    close_processes(ex);
+}
+
+// Asked first: a task that listens, or waits in plait, ends by itself and its worker lives.
+TEST(cancel_is_asked_first)
+{
+    plait_executor *ex = open_processes(1);
+    plait_future *f;
+    CHECK_INT(plait_submit(ex, &f, spin_politely, { 0 }), ==, 0);
+    sleep_ms(50);
+    CHECK_INT(plait_cancel(f), ==, 0);
+    check_ended(f, -ECANCELED, PLAIT_REASON_USER, 0);
+    CHECK_INT(plait_submit(ex, &f, sleeper, { PLAIT_NEVER / 2 }), ==, 0);
+    sleep_ms(50);
+    CHECK_INT(plait_cancel(f), ==, 0);
+    check_ended(f, -ECANCELED, PLAIT_REASON_USER, 0);
+    // A task that has a result all the same returns it.
+    CHECK_INT(plait_submit(ex, &f, spin_politely, { 5 }), ==, 0);
+    sleep_ms(50);
+    CHECK_INT(plait_cancel(f), ==, 0);
+    int64_t seen = 0;
+    CHECK_INT(plait_result(f, &seen), ==, 5);
+    CHECK_INT(seen, ==, -ECANCELED);
+    plait_free(f);
+    check_works(ex);
+    close_processes(ex);
+}
+
+TEST(timeout_of_a_computing_task)
+{
+    plait_executor *ex = open_processes(2);
+    plait_future *late, *f[20];
+    int64_t start = plait_now();
+    CHECK_INT(plait_submit_with(ex, &late, spin, NULL, .timeout_ns = 100 * PLAIT_MILLISECOND), ==, 0);
+    for (int i = 0; i < 20; i++)
+        CHECK_INT(plait_submit(ex, &f[i], add, { i, i }), ==, 0);
+    for (int i = 0; i < 20; i++) {
+        CHECK_INT(plait_result(f[i], NULL), ==, 0);
+        plait_free(f[i]);
+    }
+    check_ended(late, -ETIMEDOUT, PLAIT_REASON_DEADLINE, SIGTERM);
+    int64_t took = plait_now() - start;
+    CHECK_INT(took, >=, 100 * PLAIT_MILLISECOND);
+    CHECK_INT(took, <, 2 * PLAIT_SECOND);
+    close_processes(ex);
+}
+
+TEST(timeout_of_a_waiting_task)
+{
+    plait_executor *ex = open_processes(1);
+    plait_future *f;
+    int64_t ages = PLAIT_NEVER / 2;
+    CHECK_INT(plait_submit_with(ex, &f, sleeper, &ages, .timeout_ns = 50 * PLAIT_MILLISECOND), ==,
+              0);
+    check_ended(f, -ETIMEDOUT, PLAIT_REASON_DEADLINE, 0);
+    check_works(ex);
+    close_processes(ex);
+}
+
+// A timeout counts from the start, a deadline from the submit: it covers the queue.
+TEST(deadline_in_the_queue)
+{
+    plait_executor *ex = open_processes(1);
+    plait_future *busy, *queued[10], *timed;
+    int64_t nap = 300 * PLAIT_MILLISECOND, none = 0;
+    CHECK_INT(plait_submit(ex, &busy, sleeper, { nap }), ==, 0);
+    for (int i = 0; i < 10; i++)
+        CHECK_INT(plait_submit_with(ex, &queued[i], sleeper, &none,
+                                    .deadline = plait_after(50 * PLAIT_MILLISECOND)),
+                  ==, 0);
+    CHECK_INT(plait_submit_with(ex, &timed, sleeper, &none, .timeout_ns = 100 * PLAIT_MILLISECOND), ==,
+              0);
+    for (int i = 0; i < 10; i++)
+        check_ended(queued[i], -ETIMEDOUT, PLAIT_REASON_DEADLINE, 0);
+    CHECK(!plait_done(busy));
+    CHECK_INT(plait_result(busy, NULL), ==, 0);
+    CHECK_INT(plait_result(timed, NULL), ==, 0);
+    plait_free(busy);
+    plait_free(timed);
+    close_processes(ex);
+}
+
+TEST(cancel_in_the_queue)
+{
+    plait_executor *ex = open_processes(1);
+    plait_future *busy, *queued[100];
+    CHECK_INT(plait_submit(ex, &busy, sleeper, { 200 * PLAIT_MILLISECOND }), ==, 0);
+    for (int i = 0; i < 100; i++)
+        CHECK_INT(plait_submit(ex, &queued[i], add, { i, i }), ==, 0);
+    for (int i = 0; i < 100; i += 2)
+        CHECK_INT(plait_cancel(queued[i]), ==, 0);
+    for (int i = 0; i < 100; i += 2)
+        CHECK(plait_done(queued[i]));
+    for (int i = 0; i < 100; i++) {
+        CHECK_INT(plait_result(queued[i], NULL), ==, i % 2 ? 0 : -ECANCELED);
+        plait_free(queued[i]);
+    }
+    CHECK_INT(plait_result(busy, NULL), ==, 0);
+    plait_free(busy);
+    close_processes(ex);
+}
+
+// A long task behind which others were put in advance holds up none of them while a worker is idle.
+TEST(nothing_waits_behind_a_long_task)
+{
+    enum { N = 400 };
+    plait_executor *ex = open_processes(2);
+    plait_future *f[N], *slow;
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < N; i++)
+            CHECK_INT(plait_submit(ex, &f[i], add, { i, i }), ==, 0);
+        CHECK_INT(plait_submit(ex, &slow, spin, { 0 }), ==, 0);
+        for (int i = 0; i < N; i++) {
+            CHECK_INT(plait_result(f[i], NULL), ==, 0);
+            plait_free(f[i]);
+        }
+        int64_t start = plait_now();
+        for (int i = 0; i < N; i++)
+            CHECK_INT(plait_submit(ex, &f[i], add, { i, i }), ==, 0);
+        for (int i = 0; i < N; i++) {
+            CHECK_INT(plait_result(f[i], NULL), ==, 0);
+            plait_free(f[i]);
+        }
+        CHECK_INT(plait_now() - start, <, PLAIT_SECOND);
+        CHECK_INT(plait_cancel(slow), ==, 0);
+        CHECK_INT(plait_result(slow, NULL), ==, -ECANCELED);
+        plait_free(slow);
+    }
+    close_processes(ex);
+}
+
+TEST(stop_with_work_in_flight)
+{
+    enum { N = 50 };
+    for (int round = 0; round < 4; round++) {
+        plait_executor *ex = open_processes(2);
+        plait_future *f[N];
+        for (int i = 0; i < N; i++) {
+            if (i % 2)
+                CHECK_INT(plait_submit(ex, &f[i], spin, { 0 }), ==, 0);
+            else
+                CHECK_INT(plait_submit(ex, &f[i], sleeper, { PLAIT_NEVER / 2 }), ==, 0);
+        }
+        if (round % 2)
+            sleep_ms(20);
+        CHECK_INT(plait_shutdown(ex, PLAIT_STOP), ==, 0);
+        CHECK_INT(plait_submit(ex, NULL, add, { 1, 1 }), ==, -ESHUTDOWN);
+        int64_t start = plait_now();
+        close_processes(ex);
+        CHECK_INT(plait_now() - start, <, 3 * PLAIT_SECOND);
+        for (int i = 0; i < N; i++) {
+            CHECK(plait_done(f[i]));
+            CHECK_INT(plait_result(f[i], NULL), ==, -ECANCELED);
+            CHECK_INT(plait_error(f[i])->reason, ==, PLAIT_REASON_SHUTDOWN);
+            plait_free(f[i]);
+        }
+    }
+}
+
+TEST(full_queue_fails_or_waits)
+{
+    plait_executor *ex;
+    plait_future *busy, *f[8];
+    CHECK_INT(plait_open(&ex, PLAIT_PROCESSES, .workers = 1, .queue_limit = 4,
+                         .when_full = PLAIT_FULL_FAIL),
+              ==, 0);
+    CHECK_INT(plait_submit(ex, &busy, sleeper, { 200 * PLAIT_MILLISECOND }), ==, 0);
+    int accepted = 0, e = 0;
+    while (accepted < 8 && (e = plait_submit(ex, &f[accepted], add, { 1, 1 })) == 0)
+        accepted++;
+    CHECK_INT(e, ==, -EAGAIN);
+    CHECK_INT(accepted, >=, 4);
+    CHECK_INT(accepted, <=, 6); // one more is given to the worker in advance
+    for (int i = 0; i < accepted; i++) {
+        CHECK_INT(plait_result(f[i], NULL), ==, 0);
+        plait_free(f[i]);
+    }
+    plait_free(busy);
+    close_processes(ex);
+
+    CHECK_INT(plait_open(&ex, PLAIT_PROCESSES, .workers = 2, .queue_limit = 1), ==, 0);
+    for (int i = 0; i < 5000; i++)
+        CHECK_INT(plait_submit(ex, NULL, add, { i, i }), ==, 0);
+    close_processes(ex);
+}
