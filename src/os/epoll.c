@@ -59,7 +59,6 @@ struct entry {
 struct epoll {
     int fd, wake_fd, timer_fd;
     bool no_pwait2; // Linux before 5.11
-    bool armed;     // a foreign loop was told to wait for us
     int64_t timer_deadline;
     unsigned waiting; // operations in the lists of all entries
     unsigned chunk_count;
@@ -336,9 +335,8 @@ static bool epoll_would_block(struct pl_loop *l, struct pl_op *op)
 // epoll_wait with nanoseconds. A kernel without epoll_pwait2 has milliseconds: rounded up, never early.
 static int wait_events(struct epoll *e, int64_t timeout)
 {
-    int err = pl_fault(PL_FAULT_SYSCALL);
-    if (err)
-        return err;
+    if (pl_fault(PL_FAULT_SYSCALL))
+        return -EINTR; // the failure that a sound epoll may show
     if (!e->no_pwait2 && timeout > 0) {
         struct timespec ts = pl_timespec(timeout);
         long n = syscall(SYS_epoll_pwait2, e->fd, e->events, EVENTS,
@@ -368,10 +366,8 @@ static int epoll_poll(struct pl_loop *l, int64_t deadline)
             timeout = 0;
     }
     int n = 0;
-    if (timeout > 0 || e->waiting > 0 || e->armed) {
+    if (timeout > 0 || e->waiting > 0 || l->armed)
         n = wait_events(e, timeout);
-        e->armed = false;
-    }
     pl_loop_wake_awake(l);
     for (int i = 0; i < n; i++)
         handle(l, e, &e->events[i]);
@@ -396,7 +392,6 @@ static int epoll_loop_fd(struct pl_loop *l)
 static int epoll_arm(struct pl_loop *l, int64_t deadline)
 {
     struct epoll *e = l->impl;
-    e->armed = true;
     if (!pl_loop_wake_sleep(l) || l->finished.first || deadline <= 0) {
         epoll_signal(l);
         return 0;

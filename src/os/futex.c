@@ -16,9 +16,8 @@
 // after a spurious wake keeps its deadline without reading the clock.
 static int futex_wait(_Atomic uint32_t *word, uint32_t expect, int64_t deadline, int flag)
 {
-    int injected = pl_fault(PL_FAULT_SYSCALL);
-    if (injected)
-        return -EINTR; // the one failure that every caller must expect here
+    if (pl_fault(PL_FAULT_SYSCALL))
+        return -EINTR; // the failure that every caller must expect here
     struct timespec until, *timeout = NULL;
     if (deadline != PL_FOREVER) {
         until = pl_timespec(deadline > 0 ? deadline : 0);

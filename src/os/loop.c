@@ -180,6 +180,7 @@ int pl_loop_poll(struct pl_loop *l, int64_t deadline)
     l->polling = true;
     int n = l->vtable->poll(l, deadline);
     l->polling = false;
+    l->armed = false;
     return n;
 }
 
@@ -191,6 +192,7 @@ int pl_loop_fd(struct pl_loop *l)
 int pl_loop_arm(struct pl_loop *l, int64_t deadline)
 {
     check_owner(l);
+    l->armed = true;
     return l->vtable->arm(l, deadline);
 }
 

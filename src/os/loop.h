@@ -127,6 +127,7 @@ struct pl_loop {
     _Atomic uint32_t wake_word; /* loop.c draws its states */
     enum pl_backend backend;    /* the one in use: never AUTO after pl_loop_init */
     bool polling;
+    bool armed; /* a foreign loop waits for us */
     bool owned;
     pthread_t owner; /* the thread that polls */
 };
@@ -185,11 +186,14 @@ static inline unsigned pl_loop_inflight(const struct pl_loop *l)
 #define PL_RING_OVERFLOW 2u
 
 /*
- * A hint, without a system call, whether pl_loop_poll(l, 0) may have something to complete. With
+ * A hint, without a system call, whether pl_loop_poll(l, 0) may have something to do: completions, or the
+ * return from a foreign loop. With
  * epoll it cannot know and says so whenever anything is in flight: limit the rate of asking.
  */
 static inline bool pl_loop_ready(const struct pl_loop *l)
 {
+    if (l->armed)
+        return true;
     if (l->inflight == 0)
         return false;
     if (l->finished.first || !l->cq_tail)

@@ -37,9 +37,8 @@ static inline int pl_uring_setup(unsigned entries, struct io_uring_params *param
 static inline int pl_uring_enter(int fd, unsigned submit, unsigned wait, unsigned flags, void *arg,
                                  size_t arg_bytes)
 {
-    int injected = pl_fault(PL_FAULT_SYSCALL);
-    if (injected)
-        return injected;
+    if (pl_fault(PL_FAULT_SYSCALL))
+        return -EINTR; // the failure that a sound ring may show
     long n = syscall(__NR_io_uring_enter, fd, submit, wait, flags, arg, arg_bytes);
     return n < 0 ? -errno : (int)n;
 }

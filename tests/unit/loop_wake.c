@@ -237,6 +237,17 @@ EACH(foreign_operation)
     close(ends[1]);
 }
 
+EACH(foreign_ready_hint)
+{
+    CHECK_INT(pl_loop_fd(&loop), >=, 0);
+    CHECK_INT(pl_loop_arm(&loop, PL_FOREVER), ==, 0);
+    pl_loop_wake(&loop);
+    CHECK(readable(5000));
+    CHECK(pl_loop_ready(&loop)); // or a caller that asks first would never poll
+    CHECK_INT(pl_loop_poll(&loop, 0), ==, 0);
+    CHECK(!pl_loop_ready(&loop));
+}
+
 EACH(foreign_immediate)
 {
     CHECK_INT(pl_loop_fd(&loop), >=, 0);

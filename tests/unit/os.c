@@ -364,7 +364,7 @@ static int scenario(enum pl_backend backend)
     pl_loop_cancel(&loop, &c);
     for (int polls = 0; pl_loop_inflight(&loop) > 0; polls++) {
         err = pl_loop_poll(&loop, pl_clock_after(MS));
-        CHECK_INT(err, >=, -EIO);
+        CHECK_INT(err, >=, 0);
         if (polls > 20) // the send failed: nothing comes
             pl_loop_cancel(&loop, &r);
         CHECK_INT(polls, <, 1000);
