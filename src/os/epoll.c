@@ -46,7 +46,6 @@ enum { READERS, WRITERS, POLLS, LISTS };
 struct entry {
     struct pl_op_list lists[LISTS];
     bool registered; // a hint: which of EPOLL_CTL_MOD and _ADD to try first
-    bool drained;    // the last read did not fill its buffer
 };
 
 #define CHUNK  256u // entries allocated together
@@ -104,15 +103,10 @@ static int list_of(const struct pl_op *op)
     return pl_op_poll_events(op) == POLLOUT ? WRITERS : READERS;
 }
 
-static bool reads_stream(const struct pl_op *op)
+static void finish(struct pl_loop *l, struct pl_op *op, int64_t result)
 {
-    return op->code == PL_OP_RECV || (op->code == PL_OP_READ && op->offset < 0);
-}
-
-static void finish(struct pl_loop *l, struct entry *entry, struct pl_op *op, int64_t result)
-{
-    if (reads_stream(op))
-        entry->drained = result > 0 && (size_t)result < op->len;
+    if (pl_op_drains(op))
+        pl_loop_set_drained(l, op->fd, result > 0 && (size_t)result < op->len);
     pl_loop_finish(l, op, result);
 }
 
@@ -136,7 +130,7 @@ static void end_all(struct pl_loop *l, struct epoll *e, struct entry *entry, int
     for (int i = 0; i < LISTS; i++) {
         while ((op = entry->lists[i].first) != NULL) {
             wait_out(e, entry, op);
-            finish(l, entry, op, result);
+            finish(l, op, result);
         }
     }
 }
@@ -173,7 +167,7 @@ static void perform_all(struct pl_loop *l, struct epoll *e, struct entry *entry)
         while ((op = entry->lists[i].first) != NULL) {
             bool transfers = op->code >= PL_OP_READ && op->code <= PL_OP_WRITEV;
             wait_out(e, entry, op);
-            finish(l, entry, op, transfers ? pl_op_perform(op) : pl_op_attempt(op));
+            finish(l, op, transfers ? pl_op_perform(op) : pl_op_attempt(op));
         }
     }
 }
@@ -202,7 +196,7 @@ static void attempt_list(struct pl_loop *l, struct epoll *e, struct entry *entry
         if (r == -EAGAIN)
             return;
         wait_out(e, entry, op);
-        finish(l, entry, op, r);
+        finish(l, op, r);
     }
 }
 
@@ -214,7 +208,7 @@ static void attempt_polls(struct pl_loop *l, struct epoll *e, struct entry *entr
         if (r == -EAGAIN)
             continue;
         wait_out(e, entry, op);
-        finish(l, entry, op, r);
+        finish(l, op, r);
     }
 }
 
@@ -262,15 +256,15 @@ static void start_waiter(struct pl_loop *l, struct epoll *e, struct pl_op *op)
             pl_loop_finish(l, op, r);
             return;
         }
-    } else if (!(entry->drained && reads_stream(op)) || pl_op_wants_eagain(op)) {
+    } else if (!(pl_op_drains(op) && pl_loop_drained(l, op->fd)) || pl_op_wants_eagain(op)) {
         int64_t r = pl_op_attempt(op);
         if (r != -EAGAIN || pl_op_wants_eagain(op)) {
-            finish(l, entry, op, r);
+            finish(l, op, r);
             return;
         }
         bool transfers = op->code <= PL_OP_WRITEV && op->code >= PL_OP_READ;
         if (transfers && pl_fd_is_file(op->fd)) {
-            finish(l, entry, op, pl_op_perform(op));
+            finish(l, op, pl_op_perform(op));
             return;
         }
     }
@@ -309,7 +303,7 @@ static void epoll_cancel(struct pl_loop *l, struct pl_op *op)
     PL_ASSERT(entry && (op->state & PL_OP_STATE_MASK) == PL_OP_WAITING);
     // The descriptor stays armed for it; an event for nobody is harmless.
     wait_out(e, entry, op);
-    finish(l, entry, op, -ECANCELED);
+    finish(l, op, -ECANCELED);
 }
 
 static bool epoll_would_block(struct pl_loop *l, struct pl_op *op)

@@ -200,3 +200,15 @@ bool pl_loop_would_block_thread(struct pl_loop *l, struct pl_op *op)
 {
     return l->vtable->would_block(l, op);
 }
+
+bool pl_loop_try(struct pl_loop *l, struct pl_op *op)
+{
+    bool drains = pl_op_drains(op);
+    if (drains && pl_loop_drained(l, op->fd) && !pl_op_wants_eagain(op))
+        return false;
+    bool completed = pl_op_try(op);
+    if (drains)
+        pl_loop_set_drained(l, op->fd,
+                            !completed || (op->result > 0 && (size_t)op->result < op->len));
+    return completed;
+}

@@ -114,6 +114,8 @@ struct pl_op_list {
 
 struct pl_loop_vtable;
 
+#define PL_DRAINED_WORDS 64u
+
 struct pl_loop {
     const struct pl_loop_vtable *vtable;
     void *impl;
@@ -130,6 +132,9 @@ struct pl_loop {
     bool armed; /* a foreign loop waits for us */
     bool owned;
     pthread_t owner; /* the thread that polls */
+
+    /* One bit a descriptor, by its low bits: the last read left nothing behind. A hint. */
+    uint64_t drained[PL_DRAINED_WORDS];
 };
 
 /*
@@ -218,6 +223,12 @@ bool pl_loop_would_block_thread(struct pl_loop *l, struct pl_op *op);
  * openat, close, connect, fsync, statx); the record is as it was.
  */
 bool pl_op_try(struct pl_op *op);
+
+/*
+ * The same for a caller that will start the operation in the loop where this says false: does not try a
+ * read of a descriptor that the last read has emptied, because waiting is what it will come to.
+ */
+bool pl_loop_try(struct pl_loop *l, struct pl_op *op);
 
 /*
  * Performs the operation on the calling plain thread, which blocks. deadline as in pl_loop_poll (0:

@@ -73,6 +73,24 @@ static inline void pl_op_list_remove(struct pl_op_list *list, struct pl_op *op)
     op->next = op->prev = NULL;
 }
 
+// Whether the operation takes from a stream, so that it may find that empty.
+static inline bool pl_op_drains(const struct pl_op *op)
+{
+    return op->code == PL_OP_RECV || (op->code == PL_OP_READ && op->offset < 0);
+}
+
+static inline bool pl_loop_drained(const struct pl_loop *l, int fd)
+{
+    return l->drained[(unsigned)fd / 64 % PL_DRAINED_WORDS] >> ((unsigned)fd % 64) & 1;
+}
+
+static inline void pl_loop_set_drained(struct pl_loop *l, int fd, bool drained)
+{
+    uint64_t *word = &l->drained[(unsigned)fd / 64 % PL_DRAINED_WORDS];
+    unsigned bit = (unsigned)fd % 64;
+    *word = (*word & ~(UINT64_C(1) << bit)) | (uint64_t)drained << bit;
+}
+
 // Stores the result and queues the operation for pl_loop_run_finished.
 static inline void pl_loop_finish(struct pl_loop *l, struct pl_op *op, int64_t result)
 {

@@ -28,10 +28,11 @@
  *   they are then replaced by a poll request and submitted again when that says so.
  *
  *   POLL_FIRST: a receive that follows one which emptied the socket (the kernel says so in the completion)
- *   will most likely find nothing: skipping the first attempt saves it. The memory of that is one bit in a
- *   table of counters indexed by the low bits of the descriptor. The bit may be stale or another
- *   descriptor's: it only decides what is tried first. The counters in the same table answer, before a close,
- *   whether any operation may be waiting on that descriptor.
+ *   will most likely find nothing: skipping the first attempt saves it. The memory of that is one bit, found by the
+ *   low bits of the descriptor. It may be stale or another descriptor's: it only decides what is tried first.
+ *
+ *   Closing a descriptor does not end the requests on it, so a close cancels them first. That searches all
+ *   requests of the ring; a table of counters by the low bits of the descriptor tells when it is not needed.
  *
  *   A foreign loop sleeps in its own poll(2), and deferred completions would not end that sleep: they wait for
  *   our io_uring_enter. The first pl_loop_fd therefore changes to a ring without DEFER_TASKRUN, whose
@@ -114,8 +115,13 @@ static struct io_uring_sqe *next_sqe(struct pl_loop *l, struct uring *u)
     return sqe;
 }
 
-// Whether the operation occupies a slot: those whose fd is a descriptor that can be waited on.
-static bool uses_slot(const struct pl_op *op)
+static uint32_t *waiting_on(struct uring *u, int fd)
+{
+    return &u->waiting[(unsigned)fd & (FD_SLOTS - 1)];
+}
+
+// Whether the operation is counted: those whose fd is a descriptor that can be waited on.
+static bool is_counted(const struct pl_op *op)
 {
     return op->code != PL_OP_NOP && op->code != PL_OP_CLOSE && op->code != PL_OP_OPENAT &&
            op->code != PL_OP_STATX;
@@ -125,7 +131,7 @@ static bool uses_slot(const struct pl_op *op)
 static bool submit(struct pl_loop *l, struct uring *u, struct pl_op *op)
 {
     // Closing a descriptor does not end the requests on it: ask them to end first.
-    if (op->code == PL_OP_CLOSE && slot_of(u, op->fd)->waiting > 0) {
+    if (op->code == PL_OP_CLOSE && *waiting_on(u, op->fd) > 0) {
         struct io_uring_sqe *sqe = next_sqe(l, u);
         if (!sqe)
             return false;
@@ -137,7 +143,7 @@ static bool submit(struct pl_loop *l, struct uring *u, struct pl_op *op)
     struct io_uring_sqe *sqe = next_sqe(l, u);
     if (!sqe)
         return false;
-    pl_uring_fill(u, sqe, op);
+    pl_uring_fill(l, sqe, op);
     op->state = (op->state & ~(unsigned)PL_OP_STATE_MASK) | PL_OP_RING;
     return true;
 }
@@ -157,8 +163,8 @@ static bool submit_cancel(struct pl_loop *l, struct uring *u, struct pl_op *op)
 
 static void finish(struct pl_loop *l, struct uring *u, struct pl_op *op, int64_t result)
 {
-    if (uses_slot(op))
-        slot_of(u, op->fd)->waiting--;
+    if (is_counted(op))
+        (*waiting_on(u, op->fd))--;
     pl_loop_finish(l, op, result);
 }
 
@@ -172,8 +178,8 @@ static void uring_start(struct pl_loop *l, struct pl_op *op)
 {
     struct uring *u = l->impl;
     op->state = PL_OP_RING;
-    if (uses_slot(op))
-        slot_of(u, op->fd)->waiting++;
+    if (is_counted(op))
+        (*waiting_on(u, op->fd))++;
     if (u->backlog.first || !submit(l, u, op))
         to_backlog(u, op);
 }
@@ -248,7 +254,7 @@ static void completed(struct pl_loop *l, struct uring *u, struct pl_op *op, int 
         result = now == -EAGAIN && !(op->state & PL_OP_CANCEL) ? -EINTR : (int)now;
     }
     if (op->code == PL_OP_RECV)
-        slot_of(u, op->fd)->drained = result > 0 && !(flags & IORING_CQE_F_SOCK_NONEMPTY);
+        pl_loop_set_drained(l, op->fd, result > 0 && !(flags & IORING_CQE_F_SOCK_NONEMPTY));
 
     if (PL_UNLIKELY(op->state & PL_OP_POLLING)) {
         // The descriptor is ready, or cannot be polled: the operation itself will tell.

@@ -13,11 +13,6 @@ enum { TAG_OP, TAG_WAKE, TAG_CANCEL, TAG_TIMER, TAG_NOP, TAG_MASK = 7 };
 #define FD_SLOTS     4096u
 #define WAKE_MESSAGE 0x4000 // the result of a wake message: no poll event
 
-struct fd_slot {
-    uint32_t waiting : 31; // operations in flight on descriptors of this slot
-    uint32_t drained : 1;  // the last receive left nothing behind
-};
-
 struct uring {
     int fd;       // of the ring
     int enter_fd; // the same, or its index among the thread's registered rings
@@ -45,14 +40,9 @@ struct uring {
 
     void *rings;
     size_t rings_bytes, sqes_bytes;
-    struct fd_slot fds[FD_SLOTS];
-    bool may_signal; // a write was started that could raise SIGPIPE
+    uint32_t waiting[FD_SLOTS]; // operations in flight, by the low bits of their descriptor
+    bool may_signal;            // a write was started that could raise SIGPIPE
 };
-
-static inline struct fd_slot *slot_of(struct uring *u, int fd)
-{
-    return &u->fds[(unsigned)fd & (FD_SLOTS - 1)];
-}
 
 static inline uint32_t pl_uring_poll_word(unsigned events)
 {
@@ -64,7 +54,7 @@ static inline uint32_t pl_uring_poll_word(unsigned events)
 }
 
 // uring_op.c: writes the operation, or the poll that stands for it, into a zeroed entry.
-void pl_uring_fill(struct uring *u, struct io_uring_sqe *sqe, struct pl_op *op);
+void pl_uring_fill(struct pl_loop *l, struct io_uring_sqe *sqe, struct pl_op *op);
 
 // uring_open.c: deferred as in DESIGN; NULL and *err where that fails.
 struct uring *pl_uring_open(unsigned entries, bool deferred, int *err);

@@ -19,8 +19,9 @@ static void no_sigpipe(struct uring *u, struct io_uring_sqe *sqe)
         u->may_signal = pl_sigpipe_unblocked();
 }
 
-void pl_uring_fill(struct uring *u, struct io_uring_sqe *sqe, struct pl_op *op)
+void pl_uring_fill(struct pl_loop *l, struct io_uring_sqe *sqe, struct pl_op *op)
 {
+    struct uring *u = l->impl;
     op->tag = (uint64_t)++u->generation << 48 | ((uintptr_t)op & POINTER_MASK);
     sqe->user_data = op->tag;
     sqe->fd = op->fd;
@@ -51,7 +52,7 @@ void pl_uring_fill(struct uring *u, struct io_uring_sqe *sqe, struct pl_op *op)
         sqe->addr = (uintptr_t)op->buf;
         sqe->len = clamp(op->len);
         sqe->msg_flags = op->flags;
-        if (slot_of(u, op->fd)->drained && !(op->flags & MSG_DONTWAIT))
+        if (pl_loop_drained(l, op->fd) && !(op->flags & MSG_DONTWAIT))
             sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
         break;
     case PL_OP_SEND:

@@ -988,3 +988,28 @@ BOTH(would_block_hint)
     close(ends[0]);
     close(ends[1]);
 }
+
+// pl_loop_try: what the last read emptied is not tried again, what it did not is.
+BOTH(try_remembers_the_empty)
+{
+    int ends[2];
+    char buf[8];
+    tcp_pair(ends, 0);
+    struct probe r = PROBE(.code = PL_OP_RECV, .fd = ends[0], .buf = buf, .len = sizeof buf);
+    struct probe w = PROBE(.code = PL_OP_SEND, .fd = ends[1], .buf = "0123456789", .len = 10);
+    CHECK(!pl_loop_try(&loop, &r.op));
+    CHECK(pl_loop_try(&loop, &w.op));
+    CHECK(!pl_loop_try(&loop, &r.op)); // it was empty a moment ago: the loop shall wait
+    CHECK_INT(run(&r), ==, 8);
+    CHECK(pl_loop_try(&loop, &r.op)); // eight were asked for, so there may be more
+    CHECK_INT(r.op.result, ==, 2);
+    CHECK(pl_loop_try(&loop, &w.op));
+    CHECK(!pl_loop_try(&loop, &r.op)); // two of eight: the last of it
+    CHECK_INT(run(&r), ==, 8);
+    r.op.flags = MSG_DONTWAIT;
+    CHECK(pl_loop_try(&loop, &r.op));
+    CHECK(pl_loop_try(&loop, &r.op));
+    CHECK_INT(r.op.result, ==, -EAGAIN);
+    close(ends[0]);
+    close(ends[1]);
+}
