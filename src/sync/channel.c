@@ -276,8 +276,10 @@ static void withdraw(struct pending *p)
     pl_unlock(&k->channel->lock);
 }
 
-/* Waits for one of the cases, which have been tried already. The first to be enlisted is `first`. */
-static int wait_for(struct plait_case *cases, uint32_t n, uint32_t first, int64_t deadline)
+/* Waits for one of the n cases, which have been tried already, with room for n pending ones. The first to be
+ * enlisted is `first`. */
+static int wait_for(struct plait_case *cases, struct pending *pending, uint32_t n, uint32_t first,
+                    int64_t deadline)
 {
     struct pl_strand *s = pl_strand_current();
     int e = pl_strand_cancelled(s);
@@ -286,7 +288,6 @@ static int wait_for(struct plait_case *cases, uint32_t n, uint32_t first, int64_
     struct choice c;
     atomic_init(&c.chosen, OPEN);
     pl_wait_init(&c.wait, s);
-    struct pending pending[n];
     uint32_t enlisted = 0;
     bool decided = false;
     for (; enlisted < n && !decided; enlisted++) {
@@ -315,7 +316,8 @@ static int put_or_get(plait_channel *c, void *value, int what)
     int e = try_case(&k);
     if (e != -EAGAIN)
         return e;
-    e = wait_for(&k, 1, 0, PLAIT_NEVER);
+    struct pending pending;
+    e = wait_for(&k, &pending, 1, 0, PLAIT_NEVER);
     return e < 0 ? e : k.code;
 }
 
@@ -415,5 +417,6 @@ int plait_select(struct plait_case *cases, size_t n, int64_t deadline)
     }
     if (deadline > 0 && deadline != PLAIT_NEVER && deadline <= pl_now())
         return -ETIMEDOUT;
-    return wait_for(cases, (uint32_t)n, first, deadline);
+    struct pending pending[CASES_MAX];
+    return wait_for(cases, pending, (uint32_t)n, first, deadline);
 }
