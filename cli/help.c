@@ -20,7 +20,7 @@ static int finish(struct text *t)
 static void list_jobs(struct text *t)
 {
     for (size_t i = 0; jobs[i]; i++)
-        text_printf(t, "  %-22s %s\n", jobs[i]->usage, jobs[i]->summary);
+        text_printf(t, "  %-35s %s\n", jobs[i]->usage, jobs[i]->summary);
 }
 
 int help_program(void)

@@ -7,6 +7,7 @@
 #include "number.h"
 
 #include <getopt.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,6 +65,16 @@ static int usage(void)
     return EXIT_USAGE;
 }
 
+/* "plait: --workers 0: what is wrong" */
+static int refuse(const char *option, const char *word, const char *why)
+{
+    struct text subject = { 0 };
+    text_printf(&subject, "%s %s", option, word);
+    say_about(subject.data, subject.bytes, why);
+    text_free(&subject);
+    return usage();
+}
+
 static int parse_kind(struct options *o, const char *word)
 {
     for (unsigned kind = PLAIT_FIBERS; kind <= PLAIT_PROCESSES; kind++) {
@@ -72,37 +83,27 @@ static int parse_kind(struct options *o, const char *word)
             return -1;
         }
     }
-    say_about(word, strlen(word), "not an executor; --on takes fibers, threads or processes");
-    return usage();
+    return refuse("--on", word, "it is fibers, threads or processes");
 }
 
 static int parse_count(const char *option, const char *word, unsigned low, unsigned high,
                        unsigned *ret)
 {
     uint64_t number;
-    if (!number_parse(word, strlen(word), &number) || number < low || number > high) {
-        struct text why = { 0 };
-        text_printf(&why, "%s takes a whole number from %u to %u%c", option, low, high, 0);
-        say_about(word, strlen(word), why.data);
-        text_free(&why);
-        return usage();
+    if (number_parse(word, strlen(word), &number) && number >= low && number <= high) {
+        *ret = (unsigned)number;
+        return -1;
     }
-    *ret = (unsigned)number;
-    return -1;
+    char why[64];
+    snprintf(why, sizeof why, "not a whole number from %u to %u", low, high);
+    return refuse(option, word, why);
 }
 
 static int parse_timeout(struct options *o, const char *word)
 {
     const char *wrong = duration_parse(word, &o->timeout_ns);
-    if (!wrong) {
-        o->timeout_text = word;
-        return -1;
-    }
-    struct text why = { 0 };
-    text_printf(&why, "--timeout: %s%c", wrong, 0);
-    say_about(word, strlen(word), why.data);
-    text_free(&why);
-    return usage();
+    o->timeout_text = word;
+    return wrong ? refuse("--timeout", word, wrong) : -1;
 }
 
 static int parse_option(struct options *o, int option)

@@ -317,32 +317,34 @@ PLAIT_TASK_BYTES(exec);
 static const struct options *options;
 static struct order order;
 
-/* Whether execvp() will find it. A name that depends on the input is not looked for. */
-static bool is_there(const char *name)
+/* 0, or why execvp() will not run it. A name that depends on the input is not looked for. */
+static int look_for(const char *name)
 {
     if (strstr(name, "{}"))
-        return true;
+        return 0;
     if (strchr(name, '/'))
-        return access(name, X_OK) == 0;
+        return access(name, X_OK) == 0 ? 0 : errno;
     const char *path = getenv("PATH");
     struct text file = { 0 };
-    bool found = false;
-    for (const char *at = path ? path : "/bin:/usr/bin"; at && !found;) {
+    int error = ENOENT;
+    for (const char *at = path ? path : "/bin:/usr/bin"; at && error != 0;) {
         const char *end = strchrnul(at, ':');
         file.bytes = 0;
-        text_printf(&file, "%.*s/%s", (int)(end - at), end == at ? "." : at, name);
-        found = access(file.data, X_OK) == 0;
+        text_printf(&file, "%.*s/%s", end == at ? 1 : (int)(end - at), end == at ? "." : at, name);
+        error = access(file.data, X_OK) == 0 ? 0 : errno == EACCES ? EACCES : error;
         at = *end ? end + 1 : NULL;
     }
     text_free(&file);
-    return found;
+    return error;
 }
 
 static int prepare(const struct options *o)
 {
     options = o;
-    if (!is_there(o->command[0])) {
-        say_about(o->command[0], strlen(o->command[0]), "there is no such command");
+    int error = look_for(o->command[0]);
+    if (error != 0) {
+        say_about(o->command[0], strlen(o->command[0]),
+                  error == ENOENT ? "there is no such command" : strerror(error));
         return EXIT_USAGE;
     }
     order.words = (uint32_t)o->command_count;
