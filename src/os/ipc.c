@@ -253,23 +253,13 @@ int pl_memfd_read(int fd, void *to, size_t bytes)
 
 // ---- bells
 
-static int bell(int flags)
+int pl_bell_new(void)
 {
     int err = pl_fault(PL_FAULT_SYSCALL);
     if (err < 0)
         return err;
-    int fd = eventfd(0, flags);
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return fd < 0 ? -errno : fd;
-}
-
-int pl_bell_new(void)
-{
-    return bell(EFD_CLOEXEC | EFD_NONBLOCK);
-}
-
-int pl_bell_new_waiting(void)
-{
-    return bell(EFD_CLOEXEC);
 }
 
 void pl_bell_ring(int fd)

@@ -65,9 +65,6 @@ int pl_memfd_read(int fd, void *to, size_t bytes);
 
 int pl_bell_new(void);
 
-// A bell whose reader waits in read().
-int pl_bell_new_waiting(void);
-
 // Any process that has it. Never waits; a bell that was rung often enough stays rung.
 void pl_bell_ring(int fd);
 

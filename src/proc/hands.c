@@ -98,7 +98,8 @@ static void reset_books(struct pl_hand *h)
     h->stop_sent = false;
     h->kill_at = PL_FOREVER;
     h->work_at = h->done_at = PL_RING_START;
-    h->served = 0;
+    h->served = h->audit_served = 0;
+    h->roll_called = h->roll_answered = false;
     h->free_count = 0;
     for (unsigned slot = 0; slot < PL_SLOTS; slot++)
         pl_flight_free(h, &h->flights[PL_SLOTS - 1 - slot]);
@@ -134,7 +135,7 @@ static int equip(struct pl_hand *h, int *peer, int *memory)
         return e;
     h->socket = pair[0];
     *peer = pair[1];
-    h->doorbell = pl_bell_new_waiting();
+    h->doorbell = pl_bell_new();
     *memory = h->doorbell < 0 ? h->doorbell : pl_memfd_new("plait-worker", sizeof(struct pl_channel));
     e = *memory < 0 ? *memory : pl_memfd_map(*memory, sizeof(struct pl_channel), &at);
     if (e < 0)
@@ -215,7 +216,9 @@ void pl_hand_receive(struct pl_hand *h)
         ssize_t n = pl_socket_receive(h->socket, &m, sizeof m, &fd, &count);
         if (n == -EAGAIN)
             return;
-        if (n == sizeof m && h->state == PL_HAND_LIVE) {
+        if (n == sizeof m && m.kind == PL_MESSAGE_ROLL && count == 0) {
+            pl_audit_answer(h, &m);
+        } else if (n == sizeof m && h->state == PL_HAND_LIVE) {
             receive_result(h, &m, count ? fd : -1);
         } else if (n > 0) {
             pl_fd_close(count ? fd : -1);

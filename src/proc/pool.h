@@ -98,6 +98,10 @@ struct pl_hand {
     uint32_t work_at, done_at;
     unsigned inflight;       // futures in flight
     uint64_t served;         // tasks that ended here, of this process
+    uint64_t audit_served;   // audit.c: as it last looked
+    uint32_t audit_work_at;
+    bool roll_called, roll_answered;
+    uint64_t roll[PL_SLOTS / 64];
     unsigned free_count;
     uint8_t free[PL_SLOTS];
     uint8_t sent[PL_SLOTS]; // the slot pushed at each position
@@ -160,6 +164,9 @@ struct pl_pool {
     struct pl_heap tickets, timers; // what is due: of the queue, and of flights
     int64_t sleeps_until;           // the supervisor; 0: it is awake
     enum pl_listener listener;
+    uint64_t submits;               // tasks handed out directly or queued
+    int64_t audit_at;               // PL_FOREVER: nothing was submitted for a while
+    uint64_t audit_submits;
     bool leader, ticking, broken;
     char broken_why[192];
     uint32_t doze; // more than one CPU
@@ -313,6 +320,13 @@ void pl_orphan_ended(struct pl_pool *p, struct pl_hand *h, struct pl_after *afte
 
 // Closes the socket, waits until it has ended, and reaps it.
 void pl_zygote_drop(struct pl_pool *p);
+
+// ---- audit.c: tasks that workers have lost
+
+// The first task after a while was submitted.
+void pl_audit_wake(struct pl_pool *p);
+void pl_audit_run(struct pl_pool *p, int64_t now, struct pl_after *after);
+void pl_audit_answer(struct pl_hand *h, const struct pl_message *m);
 
 // ---- supervise.c
 

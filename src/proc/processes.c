@@ -184,6 +184,7 @@ int pl_processes_open(struct plait_executor **ret, const struct plait_options *o
     p->end = &p->first;
     p->backend = backend;
     p->doze = pl_cpu_count() > 1;
+    p->audit_at = PL_FOREVER;
     p->bell = p->leader_bell = p->poller.fd = p->table.fd = -1;
     p->zygote = (struct pl_zygote){ .control = -1, .pidfd = -1 };
     e = prepare(p);

@@ -464,6 +464,9 @@ int pl_pool_submit(struct plait_executor *ex, plait_future *f)
     }
     f->notify.job.run = pl_pool_submitted;
     atomic_fetch_add_explicit(&p->alive, 1, memory_order_relaxed);
+    p->submits++;
+    if (PL_UNLIKELY(p->audit_at == PL_FOREVER))
+        pl_audit_wake(p);
     struct pl_hand *h;
     if (PL_UNLIKELY(p->broken)) {
         enqueue(p, f, t, false);

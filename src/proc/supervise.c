@@ -127,6 +127,7 @@ static int64_t next_time(struct pl_pool *p, int64_t now)
     if (p->ticking)
         when = earlier(when, now + TICK_NS);
     bool runs = p->phase == PL_POOL_RUNS;
+    when = earlier(when, p->audit_at);
     if (p->phase == PL_POOL_STOPS_WORKERS)
         when = earlier(when, p->phase_ends);
     else if (p->zygote.control < 0)
@@ -155,6 +156,7 @@ static bool turn(struct pl_pool *p, int64_t *sleep)
     else
         pl_pool_dispatch(p, &after);
     tick(p, &after);
+    pl_audit_run(p, now, &after);
     bool over = advance(p, now);
     *sleep = next_time(p, now);
     if (!p->leader && !pl_pool_listen(p, PL_LISTENER_SUPERVISOR)) {

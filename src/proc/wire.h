@@ -17,7 +17,9 @@
  *       host -> worker    CANCEL                         look at the slot's cancel word
  *                         CARGO (memfd)                  the argument of `slot`
  *                         STOP                           nothing will come any more
+ *                         ROLL                           which slots are you at?
  *       worker -> host    CARGO (memfd)                  the result of `slot`
+ *                         ROLL                           these
  *
  *   A hand is the host's place for one worker; its generation counts the processes that held it.
  */
@@ -37,6 +39,7 @@ enum pl_message_kind {
     PL_MESSAGE_CANCEL,
     PL_MESSAGE_CARGO,
     PL_MESSAGE_STOP,
+    PL_MESSAGE_ROLL,
 };
 
 struct pl_message {
@@ -53,6 +56,7 @@ struct pl_message {
     uint64_t bytes; // HELLO: of the table; CARGO: of the memory
     int64_t cpu_ns;
     int64_t max_rss;
+    uint64_t slots[4]; // ROLL: those that are being run, a bit each
 };
 
 // The descriptors of a FORK, in this order.

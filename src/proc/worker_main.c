@@ -23,7 +23,7 @@
 #include "proc/zygote.h"
 
 #include <errno.h>
-#include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -161,14 +161,12 @@ static void sleep_until_rung(struct mate *m)
     if (!pl_channel_worker_sleeps(m->channel, m->work_at))
         return;
     struct pl_strand *s = pl_strand_current();
-    uint64_t count;
-    struct doorbell d = {
-        .op = { .code = PL_OP_READ, .fd = m->doorbell, .buf = &count, .len = sizeof count, .offset = -1 }
-    };
+    struct doorbell d = { .op = { .code = PL_OP_POLL, .fd = m->doorbell, .flags = POLLIN } };
     d.op.done = rung;
     pl_wait_init(&d.wait, s);
     pl_loop_start(&s->worker->loop, &d.op);
     pl_wait_uninterrupted(&d.wait);
+    pl_bell_clear(m->doorbell);
     atomic_store_explicit(&m->channel->asleep, 0, memory_order_relaxed);
     m->now = pl_now();
     if (d.op.result < 0)
@@ -476,6 +474,17 @@ static void deliver(struct mate *m, uint32_t index, int fd)
         pl_wait_fire((struct pl_wait *)before, PL_WAIT_WOKEN);
 }
 
+static void answer_roll(struct mate *m)
+{
+    struct pl_message answer = { .kind = PL_MESSAGE_ROLL };
+    for (unsigned i = 0; i < m->dispatchers; i++) {
+        uint32_t slot = atomic_load_explicit(&m->servings[i].slot, memory_order_relaxed);
+        if (slot != NOBODY && (slot & ~BUSY) < PL_SLOTS)
+            answer.slots[(slot & ~BUSY) / 64] |= UINT64_C(1) << slot % 64;
+    }
+    (void)pl_socket_send(m->socket, &answer, sizeof answer, NULL, 0); // then there is no answer
+}
+
 static void *listen_to_host(void *arg)
 {
     struct mate *m = arg;
@@ -492,6 +501,8 @@ static void *listen_to_host(void *arg)
             cancel_slot(m, message.slot);
         else if (message.kind == PL_MESSAGE_CARGO)
             deliver(m, message.slot, fds ? fd : -1);
+        else if (message.kind == PL_MESSAGE_ROLL)
+            answer_roll(m);
         else if (message.kind == PL_MESSAGE_STOP)
             break;
     }

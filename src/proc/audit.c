@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+/*
+ * audit.c - finding tasks that a worker has lost, so that no future hangs.
+ *
+ * DESIGN
+ *   A task may write anywhere in its worker, also over the memory that the worker shares with the host. Most of
+ *   that is noticed at once (reap.c). What is not: a promise to be woken that was overwritten, a ring entry
+ *   that vanished, a state that says "running" of a task that nobody runs. The worker lives then, and waits.
+ *
+ *   So, a few times a second while tasks are in flight, the supervisor looks at each worker that has made no
+ *   progress since it last looked: it rings and reaps as if it had been told to, and calls the roll. The
+ *   worker's listener answers with the slots that its dispatchers are at, from memory that is not shared. A
+ *   worker that has room to run more than it does, and still makes no progress until the next look, has lost
+ *   what it was given, and is killed; its death then settles everything (hands.c).
+ *
+ *   A worker that does not answer (it is stopped, or the machine is very busy) is left alone: that is what
+ *   timeouts are for.
+ *
+ *   While nothing is submitted the audit is off, and the supervisor sleeps for as long as it likes.
+ */
+#include "proc/pool.h"
+
+#include "os/clock.h"
+
+#define AUDIT_NS (250 * PL_MILLISECOND)
+
+void pl_audit_wake(struct pl_pool *p)
+{
+    p->audit_at = pl_clock_after(AUDIT_NS);
+    pl_pool_rouse(p, p->audit_at);
+}
+
+static unsigned count_slots(const uint64_t *slots)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < PL_SLOTS / 64; i++)
+        count += (unsigned)__builtin_popcountll(slots[i]);
+    return count;
+}
+
+static bool on_the_roll(const struct pl_hand *h, unsigned slot)
+{
+    return h->roll[slot / 64] >> slot % 64 & 1;
+}
+
+// Whether a task in flight is neither being run nor legitimately waiting behind one that is.
+static bool has_lost_one(struct pl_hand *h)
+{
+    bool full = count_slots(h->roll) >= h->pool->ex.options.tasks_per_worker;
+    for (unsigned slot = 0; slot < PL_SLOTS; slot++) {
+        if (h->flights[slot].state != PL_FLIGHT_SENT || on_the_roll(h, slot))
+            continue;
+        if (!full || pl_slot_state(&h->channel->slots[slot]) != PL_SLOT_QUEUED)
+            return true;
+    }
+    return false;
+}
+
+static void audit_hand(struct pl_hand *h)
+{
+    bool still = h->audit_served == h->served && h->audit_work_at == h->work_at;
+    h->audit_served = h->served;
+    h->audit_work_at = h->work_at;
+    if (!still || h->inflight == 0) {
+        h->roll_called = h->roll_answered = false;
+        return;
+    }
+    if (h->roll_answered && has_lost_one(h)) {
+        pl_hand_kill(h, "it lost a task that it was given: it has overwritten the memory that it shares "
+                        "with the program");
+        return;
+    }
+    h->roll_answered = false;
+    h->roll_called = true;
+    struct pl_message m = { .kind = PL_MESSAGE_ROLL };
+    (void)pl_socket_send(h->socket, &m, sizeof m, NULL, 0); // no answer, no verdict
+    pl_channel_listen(h->channel, h->pool->listener);
+    pl_bell_ring(h->doorbell);
+}
+
+void pl_audit_answer(struct pl_hand *h, const struct pl_message *m)
+{
+    for (unsigned i = 0; i < PL_SLOTS / 64; i++)
+        h->roll[i] = m->slots[i];
+    h->roll_answered = h->roll_called;
+}
+
+void pl_audit_run(struct pl_pool *p, int64_t now, struct pl_after *after)
+{
+    if (now < p->audit_at)
+        return;
+    pl_pool_reap(p, after);
+    for (struct pl_hand *h = p->busy, *next; h; h = next) {
+        next = h->busy_next;
+        if (h->state == PL_HAND_LIVE)
+            audit_hand(h);
+    }
+    bool quiet = p->inflight == 0 && p->audit_submits == p->submits;
+    p->audit_submits = p->submits;
+    p->audit_at = quiet ? PL_FOREVER : now + AUDIT_NS;
+}
