@@ -9,8 +9,8 @@
 // killed. Output goes to a memfd instead of a pipe: no reader is needed, and a stray cannot keep it
 // open.
 #include "check.h"
+#include "lib/processes.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
@@ -160,99 +160,27 @@ void check_mem(const char *file, int line, const char *expr, const void *a, cons
                        i, len, x[i], y[i]);
 }
 
-// ---- processes ----------------------------------------------------------------------------------
-
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * INT64_C(1000) + ts.tv_nsec / 1000000;
-}
-
-// SIGCHLD is blocked in the runner, so one that comes between a look and this wait is not lost.
-static void wait_for_sigchld(int64_t at_most_ms)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGCHLD);
-    struct timespec ts = { at_most_ms / 1000, at_most_ms % 1000 * 1000000 };
-    sigtimedwait(&set, NULL, &ts);
-}
-
-// The children of this process by /proc: pids into `out`, how many there are as the result.
-static int children(pid_t *out, int max, char *names, size_t names_size)
-{
-    DIR *proc = opendir("/proc");
-    int n = 0;
-    if (!proc)
-        return 0;
-    for (struct dirent *e; (e = readdir(proc));) {
-        char path[300], line[512] = "", state;
-        int parent;
-        snprintf(path, sizeof path, "/proc/%s/stat", e->d_name);
-        FILE *f = e->d_name[0] >= '0' && e->d_name[0] <= '9' ? fopen(path, "r") : NULL;
-        if (!f)
-            continue;
-        char *name = fgets(line, sizeof line, f) ? strchr(line, '(') : NULL;
-        char *rest = name ? strrchr(line, ')') : NULL;
-        fclose(f);
-        if (!rest || sscanf(rest + 1, " %c %d", &state, &parent) != 2 || parent != getpid())
-            continue;
-        rest[1] = 0;
-        size_t used = strlen(names);
-        snprintf(names + used, names_size - used, " %s%s", e->d_name, name);
-        if (n < max)
-            out[n] = atoi(e->d_name);
-        n++;
-    }
-    closedir(proc);
-    return n;
-}
-
-// Reaps what ended. True when no child is left.
-static bool reap_ended(void)
-{
-    for (;;) {
-        pid_t pid = waitpid(-1, NULL, WNOHANG);
-        if (pid == 0)
-            return false;
-        if (pid < 0)
-            return errno == ECHILD;
-    }
-}
-
-// Kills until nothing is left: the children of a killed stray become ours only when it is dead.
-static void kill_strays(void)
-{
-    while (!reap_ended()) {
-        pid_t pids[256];
-        char names[1024] = "";
-        int n = children(pids, 256, names, sizeof names);
-        for (int i = 0; i < n && i < 256; i++)
-            kill(pids[i], SIGKILL);
-        wait_for_sigchld(50);
-    }
-}
+// ---- judging ------------------------------------------------------------------------------------
 
 // The test has ended: what it started must end now too.
 static void check_strays(struct result *r)
 {
-    int64_t end = now_ms() + (int64_t)(STRAY_GRACE_MS * limit_scale);
-    while (!reap_ended()) {
-        int64_t left = end - now_ms();
+    int64_t end = check_now_ms() + (int64_t)(STRAY_GRACE_MS * limit_scale);
+    while (!check_reap_ended()) {
+        int64_t left = end - check_now_ms();
         if (left <= 0) {
             pid_t pids[256];
             char names[400] = "";
-            int n = children(pids, 256, names, sizeof names);
+            int n = check_children(pids, 256, names, sizeof names);
             if (r->outcome != FAILED && n > 0) {
                 r->outcome = FAILED;
                 snprintf(r->why, sizeof r->why, "left %d process%s behind:%s", n,
                          n == 1 ? "" : "es", names);
             }
-            kill_strays();
+            check_kill_strays();
             return;
         }
-        wait_for_sigchld(left < 50 ? left : 50);
+        check_wait_sigchld(left < 50 ? left : 50);
     }
 }
 
@@ -330,22 +258,23 @@ static __attribute__((noreturn)) void child(const struct check_test *t, int out,
 // Waits for the test's own process; on expiry kills its whole group. 0, or what went wrong.
 static const char *await(pid_t pid, int limit_s, int out, int *status)
 {
-    int64_t end = now_ms() + (int64_t)(limit_s * 1000 * limit_scale);
+    int64_t end = check_now_ms() + (int64_t)(limit_s * 1000 * limit_scale);
     const char *wrong = NULL;
     while (waitpid(pid, status, WNOHANG) == 0) {
-        int64_t left = end - now_ms();
+        int64_t left = end - check_now_ms();
         struct stat st;
         if (left <= 0)
             wrong = "TIMEOUT";
         else if (fstat(out, &st) == 0 && st.st_size > OUTPUT_MAX)
             wrong = "prints without end";
         if (wrong) {
+            check_explain_timeout(out, pid);
             kill(-pid, SIGKILL);
             kill(pid, SIGKILL); // the group may not exist yet
             waitpid(pid, status, 0);
             break;
         }
-        wait_for_sigchld(left < 200 ? left : 200);
+        check_wait_sigchld(left < 200 ? left : 200);
     }
     return wrong;
 }
@@ -377,7 +306,7 @@ static struct result run(const struct check_test *t)
         const char *wrong = await(pid, limit_s, out, &status);
         if (wrong) {
             snprintf(r.why, sizeof r.why, "%s after %g s", wrong, limit_s * limit_scale);
-            kill_strays();
+            check_kill_strays();
         } else {
             judge(t, status, out, &r);
             check_strays(&r);
@@ -409,9 +338,9 @@ static int run_all(char **names, int n, bool forked)
             count[PASSED]++;
             continue;
         }
-        int64_t start = now_ms();
+        int64_t start = check_now_ms();
         struct result r = run(t);
-        int64_t took = now_ms() - start;
+        int64_t took = check_now_ms() - start;
         count[r.outcome]++;
         if (r.outcome == FAILED)
             printf("FAIL %s: %s\n", t->name, r.why);

@@ -5,7 +5,8 @@
 
 RUNNER=$CHECK_DIR/runner
 "${CC:-cc}" -D_GNU_SOURCE -std=gnu17 -I"$PLAIT_SOURCE/src" -I"$PLAIT_SOURCE/tests" \
-    "$PLAIT_SOURCE/tests/runner/cases.c" "$PLAIT_SOURCE/tests/check.c" -o "$RUNNER" -pthread ||
+    "$PLAIT_SOURCE/tests/runner/cases.c" "$PLAIT_SOURCE/tests/check.c" \
+    "$PLAIT_SOURCE/tests/lib/processes.c" -o "$RUNNER" -pthread ||
     exit 1
 
 # fails CASE TEXT: the case fails and the output says TEXT
@@ -39,6 +40,8 @@ deaths_are_told() {
 hang_is_killed() {
     fails bad_hang "TIMEOUT after 1 s"
     grep -q "still here" out
+    grep -q "thread .* system call" out || fail "it does not say where the threads are"
+    PLAIT_TEST_ON_TIMEOUT="echo looking at" "$RUNNER" bad_hang | grep -q "^looking at [0-9]"
     PLAIT_TEST_TIMEOUT_SCALE=0.5 "$RUNNER" bad_hang | grep -q "TIMEOUT after 0.5 s"
 }
 stray_is_found() {
