@@ -2,30 +2,20 @@
 // What a bare context switch costs, there and back, and what a stack costs, beside the floor: the
 // shortest switch that keeps its state on the stack that it leaves.
 //
-//     bench_switch [ROUNDS [ITERATIONS]]
-//
-// One JSON object a line: the median over the rounds of the nanoseconds per iteration. The variants
-// take turns within each round, so that a drift of the machine's clock hits them all.
+//     bench_switch [--rounds N] [--size ITERATIONS]
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <ucontext.h>
 
 #include "arch/switch.h"
 #include "core/stack.h"
+#include "lib/bench.h"
 
-enum { MOST_ROUNDS = 99, SWAPCONTEXT_SHARE = 20 };
+enum { SWAPCONTEXT_SHARE = 20 };
 
 static struct pl_stack_pool pool;
 static struct pl_context thread, fiber;
-
-static double now_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 static void fiber_inline(void *arg)
 {
@@ -61,11 +51,11 @@ static void end(struct pl_stack *s)
 static double round_trip(long n)
 {
     struct pl_stack *s = start(fiber_inline);
-    double from = now_ns();
+    double from = bench_now();
 
     for (long i = 0; i < n; i++)
         pl_context_switch(&thread, &fiber);
-    double took = now_ns() - from;
+    double took = bench_now() - from;
     end(s);
     return took / (double)n;
 }
@@ -81,11 +71,11 @@ static void fiber_called(void *arg)
 static double called_round_trip(long n)
 {
     struct pl_stack *s = start(fiber_called);
-    double from = now_ns();
+    double from = bench_now();
 
     for (long i = 0; i < n; i++)
         pl_switch_called(&thread, &fiber);
-    double took = now_ns() - from;
+    double took = bench_now() - from;
     end(s);
     return took / (double)n;
 }
@@ -125,10 +115,10 @@ static __attribute__((noinline)) double floor_round_trip(long n)
 
     *top = (void *)floor_body;
     floor_fiber = top;
-    double from = now_ns();
+    double from = bench_now();
     for (long i = 0; i < n; i++)
         floor_switch(&floor_thread, floor_fiber);
-    double took = now_ns() - from;
+    double took = bench_now() - from;
     pl_stack_put(&pool, s);
     return took / (double)n;
 }
@@ -157,85 +147,74 @@ static double libc_round_trip(long n)
 
     n = n / SWAPCONTEXT_SHARE + 1;
     libc_prepare(s);
-    double from = now_ns();
+    double from = bench_now();
     for (long i = 0; i < n; i++)
         swapcontext(&libc_thread, &libc_fiber);
-    double took = now_ns() - from;
+    double took = bench_now() - from;
     pl_stack_put(&pool, s);
     return took / (double)n;
 }
 
 static double get_and_put(long n)
 {
-    double from = now_ns();
+    double from = bench_now();
 
     for (long i = 0; i < n; i++) {
         struct pl_stack *s = pl_stack_get(&pool);
         __asm__ volatile("" : "+r"(s) : : "memory");
         pl_stack_put(&pool, s);
     }
-    return (now_ns() - from) / (double)n;
+    return (bench_now() - from) / (double)n;
 }
 
 static double whole_life(long n)
 {
-    double from = now_ns();
+    double from = bench_now();
 
     for (long i = 0; i < n; i++) {
         struct pl_stack *s = start(fiber_once);
         pl_context_switch(&thread, &fiber);
         end(s);
     }
-    return (now_ns() - from) / (double)n;
+    return (bench_now() - from) / (double)n;
 }
 
-static const struct {
-    const char *metric;
-    double (*measure)(long n);
-} variants[] = {
-    { "ns_round_trip", round_trip },
+enum { INLINE, FLOOR, CALLED, LIBC, STACK, LIFE };
+
+static double (*const variants[])(long n) = {
+    [INLINE] = round_trip,
 #ifdef PL_SWITCH_X86_64
-    { "ns_round_trip_floor", floor_round_trip },
+    [FLOOR] = floor_round_trip,
 #endif
 #ifndef PL_SWITCH_UCONTEXT
-    { "ns_round_trip_called", called_round_trip },
+    [CALLED] = called_round_trip,
 #endif
-    { "ns_round_trip_swapcontext", libc_round_trip },
-    { "ns_stack_get_put", get_and_put },
-    { "ns_start_run_end", whole_life },
+    [LIBC] = libc_round_trip,     [STACK] = get_and_put, [LIFE] = whole_life,
 };
-enum { VARIANTS = sizeof variants / sizeof *variants };
 
-static int ascending(const void *a, const void *b)
+static int measure(const struct bench_case *c, long n, double *ns)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
+    if (!variants[c->arg])
+        return -ENOTSUP; // not on this kind of processor
+    *ns = variants[c->arg](n);
+    return 0;
 }
 
 int main(int argc, char **argv)
 {
-    static double results[VARIANTS][MOST_ROUNDS];
-    long rounds = argc > 1 ? strtol(argv[1], NULL, 10) : 7;
-    long iterations = argc > 2 ? strtol(argv[2], NULL, 10) : 5000000;
-
-    if (rounds < 1 || rounds > MOST_ROUNDS || iterations < 1) {
-        fprintf(stderr, "usage: bench_switch [ROUNDS [ITERATIONS]], 1 to %d rounds\n", MOST_ROUNDS);
-        return 2;
-    }
-    if (pl_stack_pool_init(&pool, 0) < 0) {
-        fprintf(stderr, "bench_switch: PLAIT_GUARD names no kind of guard\n");
-        return 1;
-    }
+    static const struct bench_case cases[] = {
+        { "there and back", "plait", "ns", 1, measure, INLINE },
+        { "there and back", "floor", "ns", 1, measure, FLOOR },
+        { "there and back", "plait called", "ns", 1, measure, CALLED },
+        { "there and back", "swapcontext", "ns", 1, measure, LIBC },
+        { "get and put a stack", "plait", "ns", 1, measure, STACK },
+        { "start, run, end", "plait", "ns", 1, measure, LIFE },
+    };
+    struct bench_options o = bench_arguments(argc, argv, 5000000);
+    bench_must(pl_stack_pool_init(&pool, 0), "PLAIT_GUARD");
     pl_context_thread(&thread);
-    for (long r = 0; r < rounds; r++)
-        for (int v = 0; v < VARIANTS; v++)
-            results[v][r] = variants[v].measure(iterations);
-    for (int v = 0; v < VARIANTS; v++) {
-        qsort(results[v], (size_t)rounds, sizeof(double), ascending);
-        printf("{\"bench\":\"switch\",\"metric\":\"%s\",\"value\":%.2f,\"best\":%.2f}\n",
-               variants[v].metric, results[v][rounds / 2], results[v][0]);
-    }
+    int failed = bench_compare("switch", cases, sizeof cases / sizeof *cases, &o);
     pl_context_done(&thread);
     pl_stack_pool_done(&pool);
-    return 0;
+    return failed;
 }

@@ -50,14 +50,14 @@ static void pin(int nth)
         sched_setaffinity(0, sizeof one, &one);
 }
 
-static pid_t start_server(const struct echo_server *server, int listener, int connections)
+static pid_t start_server(echo_server *serve, int listener, int connections)
 {
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         pin(0);
-        _exit(-server->serve(listener, connections));
+        _exit(-serve(listener, connections));
     }
     return pid;
 }
@@ -123,15 +123,14 @@ static int generate(const struct sockaddr_in *at, clockid_t server, const struct
     return err;
 }
 
-int echo_measure(const struct echo_server *server, const struct echo_load *load,
-                 struct echo_result *result)
+int echo_measure(echo_server *serve, const struct echo_load *load, struct echo_result *result)
 {
     struct sockaddr_in at;
     int listener = listen_anywhere(&at);
     if (listener < 0)
         return listener;
     pin(1);
-    pid_t pid = start_server(server, listener, load->connections);
+    pid_t pid = start_server(serve, listener, load->connections);
     close(listener);
     if (pid < 0)
         return -errno;
@@ -145,50 +144,4 @@ int echo_measure(const struct echo_server *server, const struct echo_load *load,
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     return WIFEXITED(status) && WEXITSTATUS(status) ? -WEXITSTATUS(status) : err;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, int n)
-{
-    qsort(values, (size_t)n, sizeof *values, by_value);
-    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-}
-
-int echo_compare(const struct echo_server *servers, int count, const struct echo_load *load,
-                 int rounds)
-{
-    double *cpu = calloc((size_t)(count * rounds), sizeof *cpu);
-    double *rate = calloc((size_t)(count * rounds), sizeof *rate);
-    int *errors = calloc((size_t)count, sizeof *errors);
-    for (int round = 0; round < rounds; round++) {
-        for (int i = 0; i < count; i++) {
-            struct echo_result r = { 0 };
-            int err = errors[i] ? errors[i] : echo_measure(&servers[i], load, &r);
-            errors[i] = err;
-            cpu[i * rounds + round] = r.cpu_us_per_request;
-            rate[i * rounds + round] = r.requests_per_s;
-        }
-    }
-    int first = 0;
-    for (int i = 0; i < count; i++) {
-        if (errors[i]) {
-            fprintf(stderr, "echo: %s: %s\n", servers[i].impl, strerror(-errors[i]));
-            if (!first && errors[i] != -ENOSYS && errors[i] != -EPERM)
-                first = errors[i];
-            continue;
-        }
-        printf("{\"bench\":\"echo\",\"metric\":\"server_cpu_us_per_request\",\"impl\":\"%s\","
-               "\"connections\":%d,\"value\":%.3f,\"requests_per_s\":%.0f,\"rounds\":%d}\n",
-               servers[i].impl, load->connections, median(cpu + i * rounds, rounds),
-               median(rate + i * rounds, rounds), rounds);
-    }
-    free(cpu);
-    free(rate);
-    free(errors);
-    return first;
 }

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * echo_raw.c - what an echo server costs without plait: the floor that bench echo is compared with.
+ * echo_raw.c - echo servers without plait: the floor that plait's is compared with.
  *
- *   raw_uring          io_uring, multishot receive into provided buffers, sends in the ring
- *   raw_uring_oneshot  io_uring, a receive a message: POLL_FIRST, into the connection's own buffer
- *   raw_uring_direct   the same, and each answer by a send() of its own
- *   raw_epoll          epoll, level-triggered, recv() and send()
- *
- * usage: echo_raw [connections [seconds [rounds]]]
+ *   serve_multishot   io_uring, multishot receive into provided buffers, sends in the ring
+ *   serve_oneshot     io_uring, a receive a message: POLL_FIRST, into the connection's own buffer
+ *   serve_direct      the same, and each answer by a send() of its own
+ *   serve_epoll       epoll, level-triggered, recv() and send()
  */
 #include <errno.h>
 #include <linux/io_uring.h>
@@ -22,11 +20,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "lib/echo.h"
+#include "echo.h"
 
-#define MESSAGE_BYTES 64
-#define BUFFER_BYTES  256
-#define ENTRIES       4096u
+#define BUFFER_BYTES 256
+#define ENTRIES      4096u
 
 static int accept_one(int listener)
 {
@@ -39,7 +36,7 @@ static int accept_one(int listener)
 
 // ---- epoll
 
-static int serve_epoll(int listener, int connections)
+int echo_serve_epoll(int listener, int connections)
 {
     struct epoll_event events[256];
     char buf[BUFFER_BYTES];
@@ -183,7 +180,7 @@ static void add_multishot(struct ring *r, int fd)
     sqe->user_data = (uint64_t)fd;
 }
 
-static int serve_multishot(int listener, int connections)
+int echo_serve_multishot(int listener, int connections)
 {
     struct ring r = { 0 };
     struct buffers b;
@@ -275,30 +272,12 @@ static int serve_single(int listener, int connections, int direct)
     return 0;
 }
 
-static int serve_oneshot(int listener, int connections)
+int echo_serve_oneshot(int listener, int connections)
 {
     return serve_single(listener, connections, 0);
 }
 
-static int serve_direct(int listener, int connections)
+int echo_serve_direct(int listener, int connections)
 {
     return serve_single(listener, connections, 1);
-}
-
-int main(int argc, char **argv)
-{
-    static const struct echo_server servers[] = {
-        { "raw_uring", serve_multishot },
-        { "raw_uring_oneshot", serve_oneshot },
-        { "raw_uring_direct", serve_direct },
-        { "raw_epoll", serve_epoll },
-    };
-    struct echo_load load = { .connections = argc > 1 ? atoi(argv[1]) : 64,
-                              .message_bytes = MESSAGE_BYTES,
-                              .warm_up_s = 0.2,
-                              .measure_s = argc > 2 ? atof(argv[2]) : 1.0 };
-    int rounds = argc > 3 ? atoi(argv[3]) : 5;
-    if (load.connections <= 0 || load.measure_s <= 0 || rounds <= 0)
-        return 2;
-    return echo_compare(servers, sizeof servers / sizeof *servers, &load, rounds) ? 1 : 0;
 }
