@@ -133,7 +133,7 @@ static struct pl_job *own_job(struct pl_worker *w)
 
 struct pl_job *pl_worker_next_job(struct pl_worker *w)
 {
-    if (w->ready || w->credit == 0)
+    if (w->ready || pl_worker_must_look(w))
         return NULL;
     struct pl_job *job = own_job(w);
     if (job)
@@ -250,7 +250,10 @@ static bool run_foreign(struct pl_worker *w)
 /* One step; false when nothing is ready. */
 static bool step(struct pl_worker *w)
 {
-    if (w->credit == 0) {
+    if (pl_worker_must_look(w)) {
+        /* Relaxed, and only when it is set: the line is the monitor's too. */
+        if (PL_UNLIKELY(atomic_load_explicit(&w->hurry, memory_order_relaxed)))
+            atomic_store_explicit(&w->hurry, 0, memory_order_relaxed);
         look_around(w);
         w->credit = PL_FAIRNESS;
         if (atomic_load_explicit(&w->sched->inject_count, memory_order_relaxed) > 0 && run_foreign(w))

@@ -61,7 +61,8 @@ struct pl_worker {
     _Alignas(64) _Atomic(struct pl_job *) inbox;
     _Atomic uint32_t state;
     _Alignas(64) _Atomic uint64_t created, finished; /* jobs; written by the worker only */
-    _Atomic uint64_t heartbeat; /* changes with every turn; the monitor's */
+    _Atomic uint64_t heartbeat; /* changes with every look around; the monitor's */
+    _Atomic uint32_t hurry;     /* the monitor asks for a look around: its tasks take long */
     _Atomic(const char *) running; /* name of the task that runs now; the monitor's */
 };
 
@@ -105,12 +106,21 @@ static inline void pl_worker_ready(struct pl_worker *w, struct pl_fiber *f)
     w->ready_end = &f->next;
 }
 
+/* Whether it is time to look around: after so many turns, which are a short time, or else the monitor
+ * counts it out. */
+static inline bool pl_worker_must_look(const struct pl_worker *w)
+{
+    /* Relaxed: a hint. */
+    return w->credit == 0 ||
+           __builtin_expect(atomic_load_explicit(&((struct pl_worker *)w)->hurry, memory_order_relaxed), 0);
+}
+
 /* The next fiber to switch to without asking the scheduler; NULL when there is none, or when it is time to
  * look around. On its thread. */
 static inline struct pl_fiber *pl_worker_next_ready(struct pl_worker *w)
 {
     struct pl_fiber *f = w->ready;
-    if (!f || w->credit == 0)
+    if (!f || pl_worker_must_look(w))
         return NULL;
     w->credit--;
     w->ready = f->next;
