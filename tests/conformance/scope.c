@@ -154,6 +154,7 @@ CONFORM(the_outer_deadline_is_inherited)
     CHECK_INT(plait_deadline(), ==, deadline);
     CHECK_INT(plait_go(&inner, NULL, wait_at, { 1 }), ==, 0);
     CHECK_INT(plait_scope_end(&inner), ==, -ETIMEDOUT);
+    CHECK_INT(plait_cancelled(), ==, -ETIMEDOUT);
     CHECK_INT(plait_scope_end(&outer), ==, -ETIMEDOUT);
 }
 
