@@ -67,7 +67,7 @@ static int64_t on_thread(struct operation *o)
 static int64_t on_fiber(struct operation *o)
 {
     struct pl_worker *w = o->strand->worker;
-    if (pl_op_try(&o->op)) {
+    if (pl_loop_try(&w->loop, &o->op)) {
         if (w->credit > 0)
             w->credit--;
         else

@@ -106,7 +106,7 @@ static int list_of(const struct pl_op *op)
 static void finish(struct pl_loop *l, struct pl_op *op, int64_t result)
 {
     if (pl_op_drains(op))
-        pl_loop_set_drained(l, op->fd, result > 0 && (size_t)result < op->len);
+        pl_set_hint(l->drained, op->fd, result > 0 && (size_t)result < op->len);
     pl_loop_finish(l, op, result);
 }
 
@@ -167,7 +167,7 @@ static void perform_all(struct pl_loop *l, struct epoll *e, struct entry *entry)
         while ((op = entry->lists[i].first) != NULL) {
             bool transfers = op->code >= PL_OP_READ && op->code <= PL_OP_WRITEV;
             wait_out(e, entry, op);
-            finish(l, op, transfers ? pl_op_perform(op) : pl_op_attempt(op));
+            finish(l, op, transfers ? pl_op_perform(op) : pl_loop_attempt(l, op));
         }
     }
 }
@@ -192,7 +192,7 @@ static void attempt_list(struct pl_loop *l, struct epoll *e, struct entry *entry
 {
     struct pl_op *op;
     while ((op = entry->lists[which].first) != NULL) {
-        int64_t r = pl_op_attempt(op);
+        int64_t r = pl_loop_attempt(l, op);
         if (r == -EAGAIN)
             return;
         wait_out(e, entry, op);
@@ -204,7 +204,7 @@ static void attempt_polls(struct pl_loop *l, struct epoll *e, struct entry *entr
 {
     for (struct pl_op *next, *op = entry->lists[POLLS].first; op; op = next) {
         next = op->next;
-        int64_t r = pl_op_attempt(op);
+        int64_t r = pl_loop_attempt(l, op);
         if (r == -EAGAIN)
             continue;
         wait_out(e, entry, op);
@@ -256,8 +256,8 @@ static void start_waiter(struct pl_loop *l, struct epoll *e, struct pl_op *op)
             pl_loop_finish(l, op, r);
             return;
         }
-    } else if (!(pl_op_drains(op) && pl_loop_drained(l, op->fd)) || pl_op_wants_eagain(op)) {
-        int64_t r = pl_op_attempt(op);
+    } else if (!(pl_op_drains(op) && pl_hint(l->drained, op->fd)) || pl_op_wants_eagain(op)) {
+        int64_t r = pl_loop_attempt(l, op);
         if (r != -EAGAIN || pl_op_wants_eagain(op)) {
             finish(l, op, r);
             return;

@@ -144,6 +144,15 @@ void pl_loop_cancel(struct pl_loop *l, struct pl_op *op)
     l->vtable->cancel(l, op);
 }
 
+// A number that is handed out anew may be a socket again.
+static void learn(struct pl_loop *l, const struct pl_op *op)
+{
+    if (op->code == PL_OP_ACCEPT && op->result >= 0)
+        pl_set_hint(l->no_socket, (int)op->result, false);
+    else if (op->code == PL_OP_CLOSE)
+        pl_set_hint(l->no_socket, op->fd, false);
+}
+
 int pl_loop_run_finished(struct pl_loop *l)
 {
     struct pl_op *op = l->finished.first;
@@ -155,6 +164,7 @@ int pl_loop_run_finished(struct pl_loop *l)
         l->inflight--;
         op->state = PL_OP_FREE;
         n++;
+        learn(l, op);
         op->done(op); // may end the life of *op
         op = next;
     }
@@ -201,14 +211,34 @@ bool pl_loop_would_block_thread(struct pl_loop *l, struct pl_op *op)
     return l->vtable->would_block(l, op);
 }
 
+int64_t pl_loop_attempt(struct pl_loop *l, const struct pl_op *op)
+{
+    if (pl_loop_as_socket(l, op)) {
+        const struct pl_op stand_in = { .code = op->code == PL_OP_READ ? PL_OP_RECV : PL_OP_SEND,
+                                        .fd = op->fd,
+                                        .buf = op->buf,
+                                        .len = op->len };
+        int64_t r = pl_op_attempt(&stand_in);
+        if (r != -ENOTSOCK)
+            return r;
+        pl_set_hint(l->no_socket, op->fd, true);
+    }
+    return pl_op_attempt(op);
+}
+
 bool pl_loop_try(struct pl_loop *l, struct pl_op *op)
 {
-    bool drains = pl_op_drains(op);
-    if (drains && pl_loop_drained(l, op->fd) && !pl_op_wants_eagain(op))
+    if (!pl_op_waits(op) || op->code == PL_OP_CONNECT)
+        return pl_op_try(op);
+    bool drains = pl_op_drains(op), wants_eagain = pl_op_wants_eagain(op);
+    if (drains && pl_hint(l->drained, op->fd) && !wants_eagain)
         return false;
-    bool completed = pl_op_try(op);
+    int64_t r = pl_loop_attempt(l, op);
     if (drains)
-        pl_loop_set_drained(l, op->fd,
-                            !completed || (op->result > 0 && (size_t)op->result < op->len));
-    return completed;
+        pl_set_hint(l->drained, op->fd, r == -EAGAIN || (r > 0 && (size_t)r < op->len));
+    if (r == -EAGAIN && !wants_eagain)
+        return false;
+    op->result = r;
+    learn(l, op);
+    return true;
 }

@@ -114,7 +114,7 @@ struct pl_op_list {
 
 struct pl_loop_vtable;
 
-#define PL_DRAINED_WORDS 64u
+#define PL_HINT_WORDS 64u
 
 struct pl_loop {
     const struct pl_loop_vtable *vtable;
@@ -133,8 +133,11 @@ struct pl_loop {
     bool owned;
     pthread_t owner; /* the thread that polls */
 
-    /* One bit a descriptor, by its low bits: the last read left nothing behind. A hint. */
-    uint64_t drained[PL_DRAINED_WORDS];
+    /*
+     * Hints, one bit a descriptor, by its low bits: may be stale or another descriptor's. The last read left
+     * nothing behind; it is no socket (reads and writes of sockets are cheaper as recv and send).
+     */
+    uint64_t drained[PL_HINT_WORDS], no_socket[PL_HINT_WORDS];
 };
 
 /*
@@ -162,7 +165,8 @@ void pl_loop_cancel(struct pl_loop *l, struct pl_op *op);
  * Submits what was started, waits until something completes, the loop is woken or the deadline
  * passes, and runs the done callbacks. deadline: 0 does not wait, INT64_MAX waits for ever,
  * otherwise absolute nanoseconds of CLOCK_MONOTONIC. Returns how many operations completed (0 after
- * a wake, the deadline, or a signal), a negative errno only when the loop is broken.
+ * a wake, the deadline, a signal, or for nothing: look around and poll again), a negative errno only
+ * when the loop is broken.
  */
 int pl_loop_poll(struct pl_loop *l, int64_t deadline);
 

@@ -30,6 +30,7 @@ enum {
     PL_OP_CANCEL = 16,
     PL_OP_POLLING = 32,
     PL_OP_LINKED = 64,
+    PL_OP_AS_SOCKET = 128,
 };
 
 struct pl_loop_vtable {
@@ -79,16 +80,23 @@ static inline bool pl_op_drains(const struct pl_op *op)
     return op->code == PL_OP_RECV || (op->code == PL_OP_READ && op->offset < 0);
 }
 
-static inline bool pl_loop_drained(const struct pl_loop *l, int fd)
+static inline bool pl_hint(const uint64_t *hints, int fd)
 {
-    return l->drained[(unsigned)fd / 64 % PL_DRAINED_WORDS] >> ((unsigned)fd % 64) & 1;
+    return hints[(unsigned)fd / 64 % PL_HINT_WORDS] >> ((unsigned)fd % 64) & 1;
 }
 
-static inline void pl_loop_set_drained(struct pl_loop *l, int fd, bool drained)
+static inline void pl_set_hint(uint64_t *hints, int fd, bool value)
 {
-    uint64_t *word = &l->drained[(unsigned)fd / 64 % PL_DRAINED_WORDS];
+    uint64_t *word = &hints[(unsigned)fd / 64 % PL_HINT_WORDS];
     unsigned bit = (unsigned)fd % 64;
-    *word = (*word & ~(UINT64_C(1) << bit)) | (uint64_t)drained << bit;
+    *word = (*word & ~(UINT64_C(1) << bit)) | (uint64_t)value << bit;
+}
+
+// Whether the operation is a read or write that is worth making as recv or send.
+static inline bool pl_loop_as_socket(const struct pl_loop *l, const struct pl_op *op)
+{
+    return (op->code == PL_OP_READ || op->code == PL_OP_WRITE) && op->offset < 0 && op->len > 0 &&
+           !pl_hint(l->no_socket, op->fd);
 }
 
 // Stores the result and queues the operation for pl_loop_run_finished.
@@ -116,6 +124,8 @@ bool pl_loop_wake_pending(struct pl_loop *l);
  * perform: the plain call, which may block. Neither raises SIGPIPE nor returns -EINTR.
  */
 int64_t pl_op_attempt(const struct pl_op *op);
+int64_t pl_loop_attempt(struct pl_loop *l,
+                        const struct pl_op *op); // the same, with the loop's hints
 int64_t pl_op_perform(const struct pl_op *op);
 
 // Starts a connect. -EINPROGRESS: under way, and attempt tells how it ended. -EAGAIN is an answer (a UNIX

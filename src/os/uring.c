@@ -250,11 +250,18 @@ static void completed(struct pl_loop *l, struct uring *u, struct pl_op *op, int 
     }
     if (op->code == PL_OP_POLL && result > 0 && (result & (POLLPRI | POLLRDBAND))) {
         // A wake-up names these two whenever anything arrives; only asking tells whether they are true.
-        int64_t now = pl_op_attempt(op);
+        int64_t now = pl_op_attempt(op); // a poll of no duration
         result = now == -EAGAIN && !(op->state & PL_OP_CANCEL) ? -EINTR : (int)now;
     }
-    if (op->code == PL_OP_RECV)
-        pl_loop_set_drained(l, op->fd, result > 0 && !(flags & IORING_CQE_F_SOCK_NONEMPTY));
+    if (op->state & PL_OP_AS_SOCKET) {
+        op->state &= ~(unsigned)PL_OP_AS_SOCKET;
+        if (result == -ENOTSOCK) {
+            pl_set_hint(l->no_socket, op->fd, true);
+            result = op->state & PL_OP_CANCEL ? -ECANCELED : -EINTR; // again, as what it is
+        }
+    }
+    if (pl_op_drains(op))
+        pl_set_hint(l->drained, op->fd, result > 0 && !(flags & IORING_CQE_F_SOCK_NONEMPTY));
 
     if (PL_UNLIKELY(op->state & PL_OP_POLLING)) {
         // The descriptor is ready, or cannot be polled: the operation itself will tell.

@@ -19,6 +19,25 @@ static void no_sigpipe(struct uring *u, struct io_uring_sqe *sqe)
         u->may_signal = pl_sigpipe_unblocked();
 }
 
+static void fill_recv(struct pl_loop *l, struct io_uring_sqe *sqe, const struct pl_op *op,
+                      unsigned flags)
+{
+    sqe->opcode = IORING_OP_RECV;
+    sqe->addr = (uintptr_t)op->buf;
+    sqe->len = clamp(op->len);
+    sqe->msg_flags = flags;
+    if (pl_hint(l->drained, op->fd) && !(flags & MSG_DONTWAIT))
+        sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
+}
+
+static void fill_send(struct io_uring_sqe *sqe, const struct pl_op *op, unsigned flags)
+{
+    sqe->opcode = IORING_OP_SEND;
+    sqe->addr = (uintptr_t)op->buf;
+    sqe->len = clamp(op->len);
+    sqe->msg_flags = flags | MSG_NOSIGNAL;
+}
+
 void pl_uring_fill(struct pl_loop *l, struct io_uring_sqe *sqe, struct pl_op *op)
 {
     struct uring *u = l->impl;
@@ -33,6 +52,14 @@ void pl_uring_fill(struct pl_loop *l, struct io_uring_sqe *sqe, struct pl_op *op
     switch (op->code) {
     case PL_OP_READ:
     case PL_OP_WRITE:
+        if (pl_loop_as_socket(l, op)) {
+            op->state |= PL_OP_AS_SOCKET;
+            if (op->code == PL_OP_READ)
+                fill_recv(l, sqe, op, 0);
+            else
+                fill_send(sqe, op, 0);
+            break;
+        }
         sqe->opcode = op->code == PL_OP_READ ? IORING_OP_READ : IORING_OP_WRITE;
         sqe->addr = (uintptr_t)op->buf;
         sqe->len = clamp(op->len);
@@ -48,18 +75,10 @@ void pl_uring_fill(struct pl_loop *l, struct io_uring_sqe *sqe, struct pl_op *op
         no_sigpipe(u, sqe);
         break;
     case PL_OP_RECV:
-        sqe->opcode = IORING_OP_RECV;
-        sqe->addr = (uintptr_t)op->buf;
-        sqe->len = clamp(op->len);
-        sqe->msg_flags = op->flags;
-        if (pl_loop_drained(l, op->fd) && !(op->flags & MSG_DONTWAIT))
-            sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
+        fill_recv(l, sqe, op, op->flags);
         break;
     case PL_OP_SEND:
-        sqe->opcode = IORING_OP_SEND;
-        sqe->addr = (uintptr_t)op->buf;
-        sqe->len = clamp(op->len);
-        sqe->msg_flags = op->flags | MSG_NOSIGNAL;
+        fill_send(sqe, op, op->flags);
         break;
     case PL_OP_RECVMSG:
     case PL_OP_SENDMSG:
