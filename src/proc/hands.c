@@ -224,12 +224,8 @@ void pl_hand_receive(struct pl_hand *h)
             pl_fd_close(count ? fd : -1);
         } else {
             // It is about to be dead, or a task has closed our descriptors: a moment will tell.
-            if (h->state == PL_HAND_LIVE && h->pool->phase == PL_POOL_RUNS) {
-                h->state = PL_HAND_DYING;
-                h->kill_at = pl_clock_after(CLOSED_NS);
-                pl_hand_refresh(h->pool, h);
-                pl_pool_rouse(h->pool, h->kill_at);
-            }
+            if (h->state == PL_HAND_LIVE && h->pool->phase == PL_POOL_RUNS)
+                pl_hand_condemn(h, "it closed its connection to the program", CLOSED_NS);
             return;
         }
     }
@@ -252,8 +248,17 @@ void pl_hand_kill_due(struct pl_hand *h, int64_t now)
     if (h->state != PL_HAND_DYING || h->kill_at > now)
         return;
     h->kill_at = PL_FOREVER;
-    h->cause = "it closed its connection to the program";
+    h->cause = h->condemned;
     pl_hand_signal(h, SIGKILL);
+}
+
+void pl_hand_condemn(struct pl_hand *h, const char *cause, int64_t ns)
+{
+    h->state = PL_HAND_DYING;
+    h->condemned = cause;
+    h->kill_at = pl_clock_after(ns);
+    pl_hand_refresh(h->pool, h);
+    pl_pool_rouse(h->pool, h->kill_at);
 }
 
 void pl_hand_kill(struct pl_hand *h, const char *cause)

@@ -102,6 +102,21 @@ static void check_deadline(struct pl_pool *p, struct pl_flight *fl, int64_t now,
         pl_flight_ask(p, fl, PLAIT_REASON_DEADLINE, after);
 }
 
+// SIGTERM, and after the grace SIGKILL. First the hand is emptied: nothing but this task, or what runs beside
+// it, can be hit, however late the signal comes.
+static void terminate(struct pl_pool *p, struct pl_flight *fl)
+{
+    struct pl_hand *h = fl->hand;
+    if (h->state != PL_HAND_LIVE)
+        return;
+    pl_hand_take_back(p, h, PL_SLOTS);
+    if (pl_slot_state(&h->channel->slots[fl->slot]) == PL_SLOT_DONE)
+        return; // it has ended just now, and will be reaped
+    fl->ladder = PL_LADDER_TERM;
+    pl_hand_condemn(h, NULL, p->ex.options.grace_ns);
+    pl_hand_signal(h, SIGTERM);
+}
+
 static void flight_due(struct pl_pool *p, struct pl_flight *fl, int64_t now, struct pl_after *after)
 {
     switch ((enum pl_ladder)fl->ladder) {
@@ -109,16 +124,10 @@ static void flight_due(struct pl_pool *p, struct pl_flight *fl, int64_t now, str
         check_deadline(p, fl, now, after);
         break;
     case PL_LADDER_TOLD:
-        fl->ladder = PL_LADDER_TERM;
-        pl_hand_signal(fl->hand, SIGTERM);
-        arm(p, fl, pl_clock_after(p->ex.options.grace_ns));
+        terminate(p, fl);
         break;
     case PL_LADDER_TERM:
-        fl->ladder = PL_LADDER_KILLED;
-        pl_hand_kill(fl->hand, NULL);
-        break;
-    case PL_LADDER_KILLED:
-        break;
+        break; // the hand is dying
     }
 }
 

@@ -56,9 +56,8 @@ enum pl_flight_state {
 // How far the ending of a running task has gone.
 enum pl_ladder {
     PL_LADDER_NONE = 0,
-    PL_LADDER_TOLD,   // the flag is set
-    PL_LADDER_TERM,   // SIGTERM was sent to its group
-    PL_LADDER_KILLED, // SIGKILL was
+    PL_LADDER_TOLD, // the flag is set
+    PL_LADDER_TERM, // SIGTERM was sent to its group, SIGKILL will be
 };
 
 struct pl_flight {
@@ -87,7 +86,8 @@ struct pl_hand {
     enum pl_hand_state state;
     struct pl_channel *channel;
     int socket, doorbell, pidfd, pid;
-    const char *cause; // why we killed it, or NULL
+    const char *cause;     // why we killed it, or NULL
+    const char *condemned; // why we will, at `kill_at`
     struct pl_hand *older, *younger; // in the list of those with room
     struct pl_hand *busy_next, *busy_prev;
     bool has_room, is_busy;
@@ -204,6 +204,9 @@ void pl_pool_dispatch(struct pl_pool *p, struct pl_after *after);
 // A task that did not start goes back to the head of the queue.
 void pl_pool_requeue(struct pl_pool *p, struct pl_flight *f);
 
+// Takes back up to `want` tasks that a hand has not started, the latest first, to the head of the queue.
+void pl_hand_take_back(struct pl_pool *p, struct pl_hand *h, unsigned want);
+
 // Takes back tasks that have not started from loaded hands where others have nothing.
 void pl_pool_balance(struct pl_pool *p);
 
@@ -297,6 +300,9 @@ void pl_hand_receive(struct pl_hand *h);
 // Kills the worker and its group; `cause` is for the record of what it ran.
 void pl_hand_kill(struct pl_hand *h, const char *cause);
 void pl_hand_signal(struct pl_hand *h, int signal);
+
+// Nothing more is given to it; unless it ends by itself it is killed after that time.
+void pl_hand_condemn(struct pl_hand *h, const char *cause, int64_t ns);
 
 // Kills it if its time has come.
 void pl_hand_kill_due(struct pl_hand *h, int64_t now);

@@ -359,8 +359,7 @@ void pl_pool_dispatch(struct pl_pool *p, struct pl_after *after)
 
 // ---- taking back
 
-// Up to `want` tasks that a hand has not started, the latest first.
-static void take_back(struct pl_pool *p, struct pl_hand *h, unsigned want)
+void pl_hand_take_back(struct pl_pool *p, struct pl_hand *h, unsigned want)
 {
     for (uint32_t i = 1; want > 0 && i <= PL_SLOTS; i++) {
         uint8_t slot = h->sent[(h->work_at - i) % PL_SLOTS];
@@ -390,7 +389,7 @@ void pl_pool_balance(struct pl_pool *p)
     if (most && most->inflight > each) {
         unsigned surplus = (most->inflight - each + 1) / 2;
         unsigned room = ahead(p, p->roomy_first);
-        take_back(p, most, surplus < room ? surplus : room);
+        pl_hand_take_back(p, most, surplus < room ? surplus : room);
         // What was taken back is for the idle one, not for the one it came from.
         p->warm = p->roomy_first;
     }

@@ -75,7 +75,8 @@ struct mate {
     // The taker's.
     uint32_t work_at, done_at;
     bool taking; // somebody is the taker
-    bool owed;   // the supervisor may have to be woken
+    bool owed;   // the supervisor may have to be woken: the taker will, unless it sleeps
+    bool taker_sleeps;
     struct idler *idle;
     int64_t now, doze_ns; // the clock as last read
     int64_t busy_since, run_ns;
@@ -111,10 +112,9 @@ static void announce(struct mate *m, uint32_t slot)
 {
     pl_ring_push(&m->channel->done, &m->done_at, slot);
     enum pl_listener l = pl_channel_listener(m->channel);
-    if (l == PL_LISTENER_LEADER)
+    m->owed = l != PL_LISTENER_AWAKE;
+    if (l == PL_LISTENER_LEADER || (m->owed && m->taker_sleeps))
         wake_host(m);
-    else
-        m->owed = l != PL_LISTENER_AWAKE;
 }
 
 // What a task took of late, for the host to decide how many to hand out in advance.
@@ -165,7 +165,12 @@ static void sleep_until_rung(struct mate *m)
     d.op.done = rung;
     pl_wait_init(&d.wait, s);
     pl_loop_start(&s->worker->loop, &d.op);
+    // A worker that is never idle, because a task yields for ever, would submit it too late.
+    if (s->worker->ready || pl_deque_size_hint(&s->worker->deque) > 0)
+        pl_loop_poll(&s->worker->loop, 0);
+    m->taker_sleeps = true;
     pl_wait_uninterrupted(&d.wait);
+    m->taker_sleeps = false;
     pl_bell_clear(m->doorbell);
     atomic_store_explicit(&m->channel->asleep, 0, memory_order_relaxed);
     m->now = pl_now();
