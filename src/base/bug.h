@@ -18,6 +18,14 @@
 #define PL_CONTAINER(ptr, type, member)                                                            \
     ((type *)((char *)(1 ? (ptr) : &((type *)0)->member) - offsetof(type, member)))
 
+// What a person must be told, at once: no lock, no allocation, callable in a signal handler. When
+// nobody reads stderr there is nobody to tell.
+__attribute__((unused)) static void pl_tell(const char *text, size_t len)
+{
+    ssize_t ignored = write(STDERR_FILENO, text, len);
+    (void)ignored;
+}
+
 // One write, no stdio lock and little stack: this runs on fibers with 16 KiB and in processes
 // whose other threads may hold any lock.
 __attribute__((cold, noinline, noreturn, format(printf, 3, 4), unused)) static void pl_bug_die(
@@ -37,8 +45,7 @@ __attribute__((cold, noinline, noreturn, format(printf, 3, 4), unused)) static v
         len--;
     text[len++] = '\n';
 
-    ssize_t ignored = write(STDERR_FILENO, text, len);
-    (void)ignored;
+    pl_tell(text, len);
     abort();
 }
 

@@ -80,8 +80,8 @@ void pl_notice(struct plait_executor *ex, enum plait_notice_kind kind, const cha
     int length = snprintf(line, sizeof line, "plait: %s: %s\n", ex->name, message);
     if (length >= (int)sizeof line)
         length = sizeof line - 1;
-    if (length > 0 && write(STDERR_FILENO, line, (size_t)length) < 0)
-        return; /* nobody is there to be told */
+    if (length > 0)
+        pl_tell(line, (size_t)length);
 }
 
 const char *plait_name(const plait_executor *ex)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // overflow.c - see overflow.h. Runs inside a signal handler: no locks, no stdio, no allocation.
 #include "core/overflow.h"
+#include "base/bug.h"
 #include "core/worker.h"
 #include "os/segv.h"
 #include <string.h>
-#include <unistd.h>
 
 static size_t append(char *line, size_t at, size_t room, const char *text)
 {
@@ -36,8 +36,7 @@ static void look(void *address)
     at = append(line, at, sizeof line, "` overflowed its stack of ");
     at = append_number(line, at, sizeof line, w->stacks.stack_bytes >> 10);
     at = append(line, at, sizeof line, " KiB: open the executor with a larger .stack_bytes\n");
-    if (write(STDERR_FILENO, line, at) < 0)
-        return; /* nobody is there to be told */
+    pl_tell(line, at);
 }
 
 int pl_overflow_watch(void)

@@ -98,6 +98,10 @@ layering() {
 calls() {
     spoil src/core/go.c 'int f(void) { return sleep(1); }' "sleep() belongs behind src/os/"
     spoil src/core/go.c 'void *f(void) { return malloc(1); }' "malloc() belongs behind src/os/"
+    good_tree
+    printf 'static int send(int x)\n{\n    return x;\n}\nint f(void) { return send(1); }\n' \
+        >>tree/src/core/go.c # a function of the file's own
+    "$PLAIT_SOURCE/tools/tidy" --root tree
     spoil cli/main.c 'void f(void) { longjmp(x, 1); }' "longjmp() is banned"
     good_tree
     printf '// SPDX-License-Identifier: MIT\n// Door.\nint f(void) { return read(0, 0, 0); }\n' \
