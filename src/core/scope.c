@@ -215,6 +215,9 @@ static void future_ended(struct pl_waiter *waiter, plait_future *f)
     pl_lock(&s->lock);
     c->future = NULL;
     pl_unlock(&s->lock);
+    /* It may be this scope's deadline that the other executor enforced, and one further out. */
+    if (code == -ETIMEDOUT && s->cancel.deadline != PLAIT_NEVER && pl_now() >= s->cancel.deadline)
+        pl_cancel_expire(&s->cancel);
     pl_future_unref(f);
     if (code < 0)
         fail(s, code);
