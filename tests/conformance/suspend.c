@@ -42,7 +42,8 @@ static int with_future(int (*wait)(plait_future *f))
     bool ended = plait_done(f);
     plait_cancel(f);
     plait_free(f);
-    return ended ? -EPROTO : e;
+    /* The end of the executor ends both tasks, in any order; nothing else may have ended it. */
+    return !ended ? e : plait_cancelled() == -ECANCELED ? -ECANCELED : -EPROTO;
 }
 
 static int wait_result(plait_future *f)
