@@ -9,7 +9,9 @@ example() {
     program=$PLAIT_BUILD/examples/example_$name
     [ -x "$program" ] || fail "was not built"
     [ "$(wc -l <"$source")" -le 60 ] || fail "$source has more than 60 lines"
-    timeout 60 "$program" >actual </dev/null
+    input=$PLAIT_SOURCE/examples/$name.input
+    [ -e "$input" ] || input=/dev/null
+    timeout 60 "$program" >actual <"$input"
     expected=$PLAIT_SOURCE/examples/$name.expected
     if [ -e "$expected" ]; then diff -u "$expected" actual; fi
 }
