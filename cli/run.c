@@ -22,9 +22,9 @@
 #define STACK_BYTES ((size_t)256 << 10) /* libcurl and OpenSSL are not modest */
 /* After a stop: tasks of this process that do not end by then cannot be ended; worker processes are
  * killed by the library. */
-#define STOP_NS          (1500 * PLAIT_MILLISECOND)
-#define STOP_PROCESS_NS  (5 * PLAIT_SECOND)
-#define OUTPUT_HIGH      ((size_t)256 << 10) /* results wait when that much waits to be written */
+#define STOP_NS         (1500 * PLAIT_MILLISECOND)
+#define STOP_PROCESS_NS (5 * PLAIT_SECOND)
+#define OUTPUT_HIGH     ((size_t)256 << 10) /* results wait when that much waits to be written */
 
 enum stop { STOP_NOT = 0, STOP_SIGNAL, STOP_CLOSED, STOP_FAILURE, STOP_ERROR };
 
@@ -65,11 +65,10 @@ static int open_executor(struct run *r)
 {
     const struct options *o = r->options;
     int error = plait_open(&r->ex, o->on, .workers = o->workers, .stack_bytes = STACK_BYTES,
-                           .report_overflow = true, .notice = notice,
-                           .grace_ns = r->job->grace_ns,
+                           .report_overflow = true, .notice = notice, .grace_ns = r->job->grace_ns,
                            .tasks_per_worker = o->on == PLAIT_PROCESSES ? r->job->per_worker : 0);
     if (error < 0) {
-        const char *why = plait_open_error();
+        const char *why = plait_last_error();
         say("--on %s: %s", options_kind_name(o->on), *why ? why : plait_strerror(error));
     }
     return error;
@@ -78,8 +77,8 @@ static int open_executor(struct run *r)
 static void stop(struct run *r, enum stop why)
 {
     if (r->stop == STOP_NOT) {
-        r->stop_deadline = plait_after(r->options->on == PLAIT_PROCESSES ? STOP_PROCESS_NS
-                                                                         : STOP_NS);
+        r->stop_deadline =
+            plait_after(r->options->on == PLAIT_PROCESSES ? STOP_PROCESS_NS : STOP_NS);
         r->stop = why;
         work_stop(&r->work);
     }

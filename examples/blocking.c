@@ -41,7 +41,7 @@ int main(void)
 {
     plait_executor *ex;
     if (plait_open(&ex, PLAIT_FIBERS) < 0) {
-        fprintf(stderr, "%s\n", plait_open_error());
+        fprintf(stderr, "%s\n", plait_last_error());
         return 1;
     }
     plait_scope s;

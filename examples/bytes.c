@@ -28,7 +28,7 @@ int main(int argc, char **argv)
     static const char *const texts[] = { "aaab", "", "wwwwwwwwwwwwbwwww" };
     plait_executor *ex;
     if (plait_open(&ex, PLAIT_PROCESSES, .workers = 2) < 0) {
-        fprintf(stderr, "%s\n", plait_open_error());
+        fprintf(stderr, "%s\n", plait_last_error());
         return 1;
     }
     int e = 0;

@@ -28,7 +28,7 @@ int main(void)
     plait_executor *ex;
     int e = plait_open(&ex, PLAIT_THREADS);
     if (e < 0) {
-        fprintf(stderr, "%s\n", plait_open_error());
+        fprintf(stderr, "%s\n", plait_last_error());
         return 1;
     }
     plait_future *f;

@@ -35,7 +35,7 @@ int main(int argc, char **argv)
     plait_executor *ex;
     plait_future *futures[N] = { NULL };
     if (plait_open(&ex, PLAIT_PROCESSES, .workers = 2) < 0) {
-        fprintf(stderr, "%s\n", plait_open_error());
+        fprintf(stderr, "%s\n", plait_last_error());
         return 1;
     }
     int e = 0;

@@ -43,7 +43,7 @@ int main(void)
     plait_stream *s = NULL;
     struct plait_item item;
     if (plait_open(&ex, PLAIT_THREADS) < 0) {
-        fprintf(stderr, "%s\n", plait_open_error());
+        fprintf(stderr, "%s\n", plait_last_error());
         return 1;
     }
     int e = plait_stream_open(&s, ex, reverse_words, .next = next_line, .arg = stdin, .window = 64);

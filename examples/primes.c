@@ -36,7 +36,7 @@ int main(int argc, char **argv)
 
     plait_executor *ex;
     if (plait_open(&ex, kind_named(argc > 1 ? argv[1] : "threads")) < 0) {
-        fprintf(stderr, "%s\n", plait_open_error());
+        fprintf(stderr, "%s\n", plait_last_error());
         return 1;
     }
     struct range ranges[N];

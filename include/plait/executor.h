@@ -38,8 +38,8 @@ enum plait_io_backend {
 
 /* What the executor noticed and a person should know. */
 enum plait_notice_kind {
-    PLAIT_NOTICE_STALL = 1,      /* a task keeps an event loop from turning; others wait for it */
-    PLAIT_NOTICE_WORKER_DIED,    /* a worker process died while idle or at start */
+    PLAIT_NOTICE_STALL = 1,   /* a task keeps an event loop from turning; others wait for it */
+    PLAIT_NOTICE_WORKER_DIED, /* a worker process died while idle or at start */
 };
 
 struct plait_notice {
@@ -54,21 +54,21 @@ struct plait_notice {
 struct plait_options {
     size_t size; /* sizeof(struct plait_options): set by plait_open() */
     enum plait_kind kind;
-    unsigned workers;          /* default: the CPUs this process may use (affinity, cgroup limit);
+    unsigned workers;   /* default: the CPUs this process may use (affinity, cgroup limit);
                                   PLAIT_FIBERS has always one; at most 1024 */
-    const char *name;          /* for messages and traces; copied; default: the kind's name */
-    size_t stack_bytes;        /* of a task; default 64 KiB on fibers, 256 KiB elsewhere */
-    size_t queue_limit;        /* tasks that may wait to start; default 1,048,576 */
+    const char *name;   /* for messages and traces; copied; default: the kind's name */
+    size_t stack_bytes; /* of a task; default 64 KiB on fibers, 256 KiB elsewhere */
+    size_t queue_limit; /* tasks that may wait to start; default 1,048,576 */
     enum plait_when_full when_full;
     enum plait_io_backend io;
-    unsigned spare_workers;    /* PLAIT_THREADS: threads that may be added while tasks block in
+    unsigned spare_workers; /* PLAIT_THREADS: threads that may be added while tasks block in
                                   foreign calls; default 64; also the bound of plait_blocking() */
-    bool no_spare;             /* never add any */
-    bool foreign;              /* PLAIT_FIBERS: no thread of its own; the caller drives it with
+    bool no_spare;          /* never add any */
+    bool foreign;           /* PLAIT_FIBERS: no thread of its own; the caller drives it with
                                   plait_fd() and plait_turn() */
-    bool report_overflow;      /* install a SIGSEGV handler that names the task whose stack
+    bool report_overflow;   /* install a SIGSEGV handler that names the task whose stack
                                   overflowed, then lets the signal take its course */
-    int64_t stall_ns;          /* report a loop stalled for longer; default 200 ms */
+    int64_t stall_ns;       /* report a loop stalled for longer; default 200 ms */
     void (*notice)(const struct plait_notice *n, void *arg); /* default: a line on stderr */
     void *notice_arg;
     int64_t grace_ns;          /* PLAIT_PROCESSES: from SIGTERM to SIGKILL; default 500 ms */
@@ -95,15 +95,16 @@ PLAIT_BEGIN
 PLAIT_API void plait_main(int argc, char **argv);
 
 /* Opens an executor. plait_open(&ex, PLAIT_THREADS, .workers = 4) fills the options by name.
- * -EINVAL  an option out of range, or one that this kind does not have (plait_open_error() says)
+ * -EINVAL  an option out of range, or one that this kind does not have (plait_last_error() says which)
  * -ENOMEM, -EAGAIN, -EMFILE  memory, threads or descriptors are short
  * -ENOSYS, -EPERM  the I/O backend that was asked for is not available
  * -ENOTSUP PLAIT_PROCESSES without plait_main()
  * Blocks a thread until the executor is ready. Callable from tasks too. */
 PLAIT_API int plait_open_with(plait_executor **ret, const struct plait_options *options);
 
-/* Why the last plait_open() of this thread failed: a sentence, or "". */
-PLAIT_API const char *plait_open_error(void);
+/* Why the last plait_open(), plait_submit() or plait_go() of this thread failed: a sentence, or "". On a
+ * fiber to be asked at once, before anything that may suspend. */
+PLAIT_API const char *plait_last_error(void);
 
 enum plait_how {
     PLAIT_DRAIN = 0, /* everything that was submitted still runs */
@@ -142,15 +143,15 @@ PLAIT_END
 
 #ifndef __cplusplus
 #define plait_open(ret, ...)                                                                       \
-    plait_open_with((ret), &(const struct plait_options){.size = sizeof(struct plait_options),     \
-                                                         .kind = __VA_ARGS__})
+    plait_open_with((ret), &(const struct plait_options){ .size = sizeof(struct plait_options),    \
+                                                          .kind = __VA_ARGS__ })
 #else
 inline int plait_open_tmp_(plait_executor **ret, const struct plait_options &o)
 {
     return plait_open_with(ret, &o);
 }
 #define plait_open(ret, ...)                                                                       \
-    plait_open_tmp_((ret), plait_options{.size = sizeof(plait_options), .kind = __VA_ARGS__})
+    plait_open_tmp_((ret), plait_options{ .size = sizeof(plait_options), .kind = __VA_ARGS__ })
 #endif
 
 #endif

@@ -12,18 +12,18 @@
 static struct pl_lock registry_lock;
 static struct plait_executor *registry;
 
-static _Thread_local char open_error[256];
+static _Thread_local char last_error[256];
 
-const char *plait_open_error(void)
+const char *plait_last_error(void)
 {
-    return open_error;
+    return last_error;
 }
 
-int pl_open_fail(int code, const char *format, ...)
+int pl_fail(int code, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    vsnprintf(open_error, sizeof open_error, format, args);
+    vsnprintf(last_error, sizeof last_error, format, args);
     va_end(args);
     return code;
 }

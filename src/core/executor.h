@@ -2,8 +2,8 @@
 /*
  * executor.h - what every executor is to the rest of plait: a name, options, and a table of calls.
  *
- * A new kind of executor fills in one struct pl_executor_ops and embeds a struct plait_executor as its
- * first member; nothing else in plait, and no caller, changes.
+ * A new kind of executor fills in one struct pl_executor_ops and embeds a struct plait_executor as
+ * its first member; nothing else in plait, and no caller, changes.
  */
 #ifndef PL_CORE_EXECUTOR_H
 #define PL_CORE_EXECUTOR_H
@@ -16,20 +16,20 @@ struct pl_child;
 struct plait_executor;
 
 struct pl_executor_ops {
-    /* Takes the task over; the executor then owns one reference to the future and completes it exactly
-     * once by pl_future_complete(). When the queue is full: waits or -EAGAIN as `when_full` says. On
-     * failure nothing has happened. */
+    /* Takes the task over; the executor then owns one reference to the future and completes it
+     * exactly once by pl_future_complete(). When the queue is full: waits or -EAGAIN as `when_full`
+     * says. On failure nothing has happened. */
     int (*submit)(struct plait_executor *ex, plait_future *f);
 
-    /* Somebody marked f->cancel (or its deadline passed). Ends a task that has not started, tells one
-     * that runs. Any thread, never waits. */
+    /* Somebody marked f->cancel (or its deadline passed). Ends a task that has not started, tells
+     * one that runs. Any thread, never waits. */
     void (*cancel)(struct plait_executor *ex, plait_future *f);
 
     /* Stops accepting (ex->state says how) and returns at once. Repeatable, any thread. */
     void (*shutdown)(struct plait_executor *ex);
 
-    /* Waits until everything has ended; joins threads and processes and releases all but the memory of
-     * the executor itself. Called once. */
+    /* Waits until everything has ended; joins threads and processes and releases all but the memory
+     * of the executor itself. Called once. */
     void (*close)(struct plait_executor *ex);
 
     /* Frees the memory: the last future has gone. */
@@ -37,9 +37,9 @@ struct pl_executor_ops {
 
     void (*caps)(const struct plait_executor *ex, struct plait_caps *ret);
 
-    /* A plain thread waits for f: the executor may use that thread to bring the end about (drive, poll,
-     * reap). Returns when f is done, or when it has nothing to gain from the thread, or at the deadline.
-     * May be NULL. */
+    /* A plain thread waits for f: the executor may use that thread to bring the end about (drive,
+     * poll, reap). Returns when f is done, or when it has nothing to gain from the thread, or at
+     * the deadline. May be NULL. */
     void (*help)(struct plait_executor *ex, plait_future *f, int64_t deadline);
 
     /* For .foreign; NULL otherwise. */
@@ -76,7 +76,7 @@ void pl_executor_unref(struct plait_executor *ex);
 void pl_notice(struct plait_executor *ex, enum plait_notice_kind kind, const char *task, int64_t ns,
                const char *message);
 
-/* Remembers why plait_open() fails, for plait_open_error(); returns `code`. */
-int pl_open_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Remembers why a call fails, for plait_last_error(); returns `code`. */
+int pl_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: MIT
-// future.c - the life of a future: made, run or refused, completed, waited for, freed. See future.h.
+// SPDX-License-Identifier: MIT future.c - the life of a future: made, run or refused, completed,
+// waited for, freed. See future.h.
 #include "core/future.h"
 #include "base/bug.h"
 #include "base/relax.h"
@@ -152,7 +152,8 @@ static uintptr_t lock_waiters(plait_future *f)
 {
     for (;;) {
         /* Acquire: pairs with the release in unlock_waiters(). */
-        uintptr_t word = atomic_fetch_or_explicit(&f->waiters, PL_FUTURE_LOCK, memory_order_acquire);
+        uintptr_t word =
+            atomic_fetch_or_explicit(&f->waiters, PL_FUTURE_LOCK, memory_order_acquire);
         if (!(word & PL_FUTURE_LOCK))
             return word;
         while (atomic_load_explicit(&f->waiters, memory_order_relaxed) & PL_FUTURE_LOCK)
@@ -224,7 +225,7 @@ static int copy_bytes_in(plait_future *f, const struct plait_span *in)
         return -ENOMEM;
     if (in->bytes)
         memcpy(copy, in->data, in->bytes);
-    extra->bytes_in = (struct plait_span){copy, in->bytes};
+    extra->bytes_in = (struct plait_span){ copy, in->bytes };
     return 0;
 }
 
@@ -276,10 +277,26 @@ int pl_future_make(plait_future **ret, struct plait_executor *ex, const struct p
     return 0;
 }
 
+static const char *why_refused(int code)
+{
+    switch (code) {
+    case -EAGAIN:
+        return "its queue is full";
+    case -ENOENT:
+        return "its workers do not know the task; load the module that declares it before the executor opens";
+    case -EMSGSIZE:
+        return "its argument is larger than plait_caps().max_bytes";
+    default:
+        return plait_strerror(code);
+    }
+}
+
 int pl_future_submit(plait_future *f)
 {
     int e = f->ex->ops->submit(f->ex, f);
     if (e < 0) {
+        pl_fail(e, "the executor `%s` does not take the task `%s`: %s", f->ex->name, f->task->name,
+                why_refused(e));
         /* Nobody else has seen it. */
         atomic_store_explicit(&f->refs, 1, memory_order_relaxed);
         pl_future_unref(f);
@@ -331,7 +348,7 @@ int pl_future_wait(plait_future *f, int64_t deadline)
         if (pl_future_is_done(f))
             return 0;
     }
-    struct blocked b = {.waiter.fire = unblock};
+    struct blocked b = { .waiter.fire = unblock };
     pl_wait_init(&b.wait, s);
     if (!pl_future_watch(f, &b.waiter))
         return 0;
@@ -343,7 +360,7 @@ int pl_future_wait(plait_future *f, int64_t deadline)
 
 void pl_future_join(plait_future *f)
 {
-    struct blocked b = {.waiter.fire = unblock};
+    struct blocked b = { .waiter.fire = unblock };
     pl_wait_init(&b.wait, pl_strand_current());
     if (pl_future_watch(f, &b.waiter))
         pl_wait_uninterrupted(&b.wait);
@@ -358,7 +375,7 @@ int plait_result(plait_future *f, void *out)
     }
     if (f->code >= 0 && out && pl_future_is_bytes(f))
         *(struct plait_span *)out =
-            (struct plait_span){f->extra->bytes_out.data, f->extra->bytes_out.bytes};
+            (struct plait_span){ f->extra->bytes_out.data, f->extra->bytes_out.bytes };
     else if (f->code >= 0 && out)
         copy_in(out, pl_future_out(f), f->task->out_bytes);
     return f->code;
@@ -407,7 +424,7 @@ int plait_on_done(plait_future *f, void (*fn)(plait_future *f, void *arg), void 
     struct callback *c = pl_alloc(sizeof *c);
     if (!c)
         return -ENOMEM;
-    *c = (struct callback){{NULL, call_back}, fn, arg};
+    *c = (struct callback){ { NULL, call_back }, fn, arg };
     if (!pl_future_watch(f, &c->waiter))
         call_back(&c->waiter, f);
     return 0;

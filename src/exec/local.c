@@ -86,8 +86,8 @@ static int turn(struct plait_executor *ex)
         return -EINVAL;
     pl_worker_enter(w);
     pl_worker_awake(w);
-    /* Always: what made the descriptor readable may be a wake or the timer, of which the worker's own
-     * look at the loop knows nothing. Unreaped it would stay readable. */
+    /* Always: what made the descriptor readable may be a wake or the timer, of which the worker's
+     * own look at the loop knows nothing. Unreaped it would stay readable. */
     int completed = pl_loop_poll(&w->loop, 0);
     unsigned turns = pl_worker_turn(w, TURN_BUDGET);
     /* Something left: readable at once, by a deadline that has passed. */
@@ -119,7 +119,7 @@ int pl_local_open(struct plait_executor **ret, const struct plait_options *o)
 {
     struct pl_sched *s = pl_alloc_aligned(64, sizeof *s);
     if (!s)
-        return pl_open_fail(-ENOMEM, "no memory for the executor");
+        return pl_fail(-ENOMEM, "no memory for the executor");
     memset(s, 0, sizeof *s);
     pl_executor_init(&s->ex, &local_ops, o);
     s->foreign = o->foreign;
@@ -130,7 +130,7 @@ int pl_local_open(struct plait_executor **ret, const struct plait_options *o)
         e = pl_sched_init(s, o->workers, o->workers + spare);
     if (e < 0) {
         pl_free_mem(s);
-        return pl_open_fail(e, "cannot prepare %u workers: %s", o->workers, plait_strerror(e));
+        return pl_fail(e, "cannot prepare %u workers: %s", o->workers, plait_strerror(e));
     }
     for (unsigned i = 0; e == 0 && i < o->workers; i++)
         e = pl_sched_add_worker(s);
@@ -141,7 +141,7 @@ int pl_local_open(struct plait_executor **ret, const struct plait_options *o)
         pl_sched_close_queue(s);
         close_local(&s->ex);
         free_local(&s->ex);
-        return pl_open_fail(e, "cannot start its workers: %s", plait_strerror(e));
+        return pl_fail(e, "cannot start its workers: %s", plait_strerror(e));
     }
     if (s->foreign) {
         /* Readable from the first submit on. */

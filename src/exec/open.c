@@ -12,32 +12,33 @@
 #define MAX_WORKERS 1024
 
 static const char *const kind_names[] = {
-    [PLAIT_FIBERS] = "fibers", [PLAIT_THREADS] = "threads", [PLAIT_PROCESSES] = "processes"};
+    [PLAIT_FIBERS] = "fibers", [PLAIT_THREADS] = "threads", [PLAIT_PROCESSES] = "processes"
+};
 
 /* Copies what an older or newer caller knows of the structure, and fills in the defaults. */
 static int complete(struct plait_options *o, const struct plait_options *given)
 {
-    *o = (struct plait_options){0};
+    *o = (struct plait_options){ 0 };
     memcpy(o, given, given->size < sizeof *o ? given->size : sizeof *o);
     o->size = sizeof *o;
     if (o->kind < PLAIT_FIBERS || o->kind > PLAIT_PROCESSES)
-        return pl_open_fail(-EINVAL, "there is no executor of kind %d", (int)o->kind);
+        return pl_fail(-EINVAL, "there is no executor of kind %d", (int)o->kind);
     if (o->kind == PLAIT_FIBERS && o->workers > 1)
-        return pl_open_fail(-EINVAL, "an executor of fibers has one worker, not %u", o->workers);
+        return pl_fail(-EINVAL, "an executor of fibers has one worker, not %u", o->workers);
     if (o->workers > MAX_WORKERS)
-        return pl_open_fail(-EINVAL, "%u workers are more than %d", o->workers, MAX_WORKERS);
+        return pl_fail(-EINVAL, "%u workers are more than %d", o->workers, MAX_WORKERS);
     if (o->foreign && o->kind != PLAIT_FIBERS)
-        return pl_open_fail(-EINVAL, "only an executor of fibers can be driven by a foreign loop");
+        return pl_fail(-EINVAL, "only an executor of fibers can be driven by a foreign loop");
     if (o->when_full != PLAIT_FULL_WAIT && o->when_full != PLAIT_FULL_FAIL)
-        return pl_open_fail(-EINVAL, "when_full must be PLAIT_FULL_WAIT or PLAIT_FULL_FAIL");
+        return pl_fail(-EINVAL, "when_full must be PLAIT_FULL_WAIT or PLAIT_FULL_FAIL");
     if (o->io != PLAIT_IO_AUTO && o->io != PLAIT_IO_URING && o->io != PLAIT_IO_EPOLL)
-        return pl_open_fail(-EINVAL, "there is no I/O backend %d", (int)o->io);
+        return pl_fail(-EINVAL, "there is no I/O backend %d", (int)o->io);
     if (o->stack_bytes > PL_STACK_MAX_BYTES)
-        return pl_open_fail(-EINVAL, "stacks are at most %zu MiB", PL_STACK_MAX_BYTES >> 20);
+        return pl_fail(-EINVAL, "stacks are at most %zu MiB", PL_STACK_MAX_BYTES >> 20);
     if (o->stall_ns < 0 || o->grace_ns < 0)
-        return pl_open_fail(-EINVAL, "a duration is negative");
+        return pl_fail(-EINVAL, "a duration is negative");
     if (o->spare_workers > MAX_WORKERS)
-        return pl_open_fail(-EINVAL, "%u spare workers are more than %d", o->spare_workers,
+        return pl_fail(-EINVAL, "%u spare workers are more than %d", o->spare_workers,
                             MAX_WORKERS);
     if (o->workers == 0)
         o->workers = o->kind == PLAIT_FIBERS ? 1 : (unsigned)pl_cpu_count();
@@ -63,7 +64,7 @@ static int complete(struct plait_options *o, const struct plait_options *given)
 int plait_open_with(plait_executor **ret, const struct plait_options *options)
 {
     struct plait_options o;
-    pl_open_fail(0, "%s", "");
+    pl_fail(0, "%s", "");
     int e = complete(&o, options);
     if (e < 0)
         return e;

@@ -5,7 +5,7 @@
 
 #include "core/executor.h"
 
-// Options are complete and checked. 0, or a negative errno after pl_open_fail().
+// Options are complete and checked. 0, or a negative errno after pl_fail().
 int pl_processes_open(struct plait_executor **ret, const struct plait_options *options);
 
 // argv[0] of this program when plait_main() was called, else NULL.

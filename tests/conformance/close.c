@@ -27,7 +27,7 @@ CONFORM(capabilities)
         plait_executor *none = NULL;                                                               \
         CHECK_INT(plait_open(&none, __VA_ARGS__), ==, (code));                                     \
         CHECK(none == NULL);                                                                       \
-        CHECK_INT(strlen(plait_open_error()), >, 10);                                              \
+        CHECK_INT(strlen(plait_last_error()), >, 10);                                              \
     } while (0)
 
 TEST(options_out_of_range)
@@ -44,7 +44,7 @@ TEST(options_out_of_range)
     REFUSED(-EINVAL, PLAIT_FIBERS, .stall_ns = -1);
     plait_executor *ex;
     CHECK_INT(plait_open(&ex, PLAIT_FIBERS), ==, 0);
-    CHECK_STR(plait_open_error(), ""); // of the last plait_open()
+    CHECK_STR(plait_last_error(), ""); // of the last plait_open()
     CHECK_INT(plait_close(ex), ==, 0);
 }
 

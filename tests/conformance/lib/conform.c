@@ -53,9 +53,9 @@ int place_open(plait_executor **ret, const struct place *on, struct plait_option
         options.tasks_per_worker = on->tasks_per_worker;
     int e = plait_open_with(ret, &options);
     if ((e == -ENOSYS || e == -EPERM) && options.io == PLAIT_IO_URING)
-        SKIP("no io_uring here: %s", plait_open_error());
+        SKIP("no io_uring here: %s", plait_last_error());
     if (e < 0)
-        check_say("%s", plait_open_error());
+        check_say("%s", plait_last_error());
     return e;
 }
 

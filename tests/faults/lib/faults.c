@@ -91,9 +91,10 @@ bool gone_within(int pid, int ms)
 plait_executor *open_processes(unsigned workers)
 {
     plait_executor *ex;
-    int e = plait_open(&ex, PLAIT_PROCESSES, .workers = workers, .grace_ns = 100 * PLAIT_MILLISECOND);
+    int e =
+        plait_open(&ex, PLAIT_PROCESSES, .workers = workers, .grace_ns = 100 * PLAIT_MILLISECOND);
     if (e < 0)
-        FAIL("plait_open: %d, %s", e, plait_open_error());
+        FAIL("plait_open: %d, %s", e, plait_last_error());
     return ex;
 }
 
