@@ -26,15 +26,16 @@ static void list_jobs(struct text *t)
 int help_program(void)
 {
     struct text t = { 0 };
-    text_puts(&t, "plait runs a job over many inputs: as fibers on one thread, on every core, or in\n"
-                  "processes that can be killed.\n"
-                  "\n"
-                  "  plait run [OPTION...] JOB [INPUT...]   run a job; inputs also come from lines\n"
-                  "                                         of standard input\n"
-                  "  plait help [run|JOB]                   this text, the options, a job in detail\n"
-                  "  plait --version                        the version\n"
-                  "\n"
-                  "Jobs:\n");
+    text_puts(&t,
+              "plait runs a job over many inputs: as fibers on one thread, on every core, or in\n"
+              "processes that can be killed.\n"
+              "\n"
+              "  plait run [OPTION...] JOB [INPUT...]   run a job; inputs also come from lines\n"
+              "                                         of standard input\n"
+              "  plait help [run|JOB]                   this text, the options, a job in detail\n"
+              "  plait --version                        the version\n"
+              "\n"
+              "Jobs:\n");
     list_jobs(&t);
     text_puts(&t, "\n"
                   "Examples:\n"
@@ -48,29 +49,30 @@ int help_program(void)
 int help_run(void)
 {
     struct text t = { 0 };
-    text_puts(&t, "plait run [OPTION...] JOB [INPUT...]\n"
-                  "\n"
-                  "Runs JOB over each INPUT, or over each line of standard input when there is none,\n"
-                  "and prints the results in the order of the inputs.\n"
-                  "\n"
-                  "Jobs:\n");
+    text_puts(&t,
+              "plait run [OPTION...] JOB [INPUT...]\n"
+              "\n"
+              "Runs JOB over each INPUT, or over each line of standard input when there is none,\n"
+              "and prints the results in the order of the inputs.\n"
+              "\n"
+              "Jobs:\n");
     list_jobs(&t);
     text_printf(&t, "\nOptions:\n%s", options_help);
-    text_puts(&t,
-              "\n"
-              "Where a job runs:\n"
-              "  fibers      one thread; inputs that wait cost almost nothing, those that compute\n"
-              "              hold up the others. For many connections.\n"
-              "  threads     every core. For nearly everything.\n"
-              "  processes   every core, and a crash loses one input only. A job that does not end\n"
-              "              is killed when its time is over.\n"
-              "\n"
-              "Failed inputs go to standard error as `plait: INPUT: what happened`; the others go\n"
-              "on. Ctrl-C stops at once, after printing what was done; a second one does not wait.\n"
-              "\n"
-              "Exit status: 0 all is well; 1 some inputs failed; 2 wrong usage, nothing was run;\n"
-              "130 after Ctrl-C. When the reader of standard output goes away, plait ends quietly\n"
-              "by SIGPIPE (141 in a shell), as other tools do.\n");
+    text_puts(
+        &t, "\n"
+            "Where a job runs:\n"
+            "  fibers      one thread; inputs that wait cost almost nothing, those that compute\n"
+            "              hold up the others. For many connections.\n"
+            "  threads     every core. For nearly everything.\n"
+            "  processes   every core, and a crash loses one input only. A job that does not end\n"
+            "              is killed when its time is over.\n"
+            "\n"
+            "Failed inputs go to standard error as `plait: INPUT: what happened`; the others go\n"
+            "on. Ctrl-C stops at once, after printing what was done; a second one does not wait.\n"
+            "\n"
+            "Exit status: 0 all is well; 1 some inputs failed; 2 wrong usage, nothing was run;\n"
+            "130 after Ctrl-C. When the reader of standard output goes away, plait ends quietly\n"
+            "by SIGPIPE (141 in a shell), as other tools do.\n");
     return finish(&t);
 }
 

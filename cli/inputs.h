@@ -24,7 +24,7 @@ struct inputs {
     uint64_t line;    /* the number of the last line that was handed out, from 1 */
     struct text held; /* read, not handed out; begins at `start` */
     size_t start;
-    size_t searched;  /* held bytes from `start` that are known to hold no separator */
+    size_t searched; /* held bytes from `start` that are known to hold no separator */
 };
 
 enum input_state {

@@ -29,8 +29,19 @@ const char options_help[] =
     "  -o, --output DIR     fetch: keep what was downloaded in DIR\n"
     "  -h, --help           this text; after a job, the job's\n";
 
-enum long_only { ON = 256, WINDOW, TIMEOUT, RETRIES, KEEP_GOING, FAIL_FAST, UNORDERED, JSON, BAR,
-                 NO_BAR, VERSION };
+enum long_only {
+    ON = 256,
+    WINDOW,
+    TIMEOUT,
+    RETRIES,
+    KEEP_GOING,
+    FAIL_FAST,
+    UNORDERED,
+    JSON,
+    BAR,
+    NO_BAR,
+    VERSION
+};
 
 static const struct option long_options[] = {
     { "on", required_argument, NULL, ON },
@@ -51,8 +62,9 @@ static const struct option long_options[] = {
     { NULL, 0, NULL, 0 },
 };
 
-static const char *const kind_names[] = { [PLAIT_FIBERS] = "fibers", [PLAIT_THREADS] = "threads",
-                                          [PLAIT_PROCESSES] = "processes" };
+static const char *const kind_names[] = {
+    [PLAIT_FIBERS] = "fibers", [PLAIT_THREADS] = "threads", [PLAIT_PROCESSES] = "processes"
+};
 
 const char *options_kind_name(enum plait_kind kind)
 {
@@ -153,7 +165,8 @@ static int check(const struct options *o, const struct job *job)
 {
     if (o->on == PLAIT_FIBERS && o->workers > 1) {
         say("--workers %u: fibers share one thread; --window says how many inputs are in progress "
-            "at a time, --on threads uses more workers", o->workers);
+            "at a time, --on threads uses more workers",
+            o->workers);
         return usage();
     }
     if (o->directory && !job->takes_directory) {

@@ -112,8 +112,9 @@ static void submit(struct work *w, struct entry *e)
         e->cancelled = error == -ESHUTDOWN || error == -ECANCELED;
         if (error == -ENOENT)
             w->fatal = error;
-        entry_failed(w, e, error == -ENOENT ? "the worker processes do not know this job's task"
-                                            : plait_strerror(error));
+        entry_failed(w, e,
+                     error == -ENOENT ? "the worker processes do not know this job's task"
+                                      : plait_strerror(error));
         return;
     }
     e->attempts++;

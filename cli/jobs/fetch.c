@@ -2,10 +2,10 @@
 // fetch: downloads with libcurl.
 //
 // DESIGN. Each task drives a transfer of its own through curl's multi-socket interface. curl names
-// the sockets that it waits for (several while it tries two addresses, and one for its resolver) and
-// a time; the sockets go into an epoll set, and the task waits for the set's own descriptor. On a
-// fiber that suspends, so one thread carries all transfers, and nothing else ever blocks: names are
-// looked up on curl's resolver threads.
+// the sockets that it waits for (several while it tries two addresses, and one for its resolver)
+// and a time; the sockets go into an epoll set, and the task waits for the set's own descriptor. On
+// a fiber that suspends, so one thread carries all transfers, and nothing else ever blocks: names
+// are looked up on curl's resolver threads.
 #include "job.h"
 #include "fetch_file.h"
 
@@ -51,7 +51,7 @@ static void once_a_process(void)
     curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
-/* ---- what curl calls -------------------------------------------------------------------------- */
+/* ---- what curl calls ------------------------------------------------------------------------- */
 
 static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
 {
@@ -90,7 +90,7 @@ static size_t body_came(char *data, size_t size, size_t count, void *arg)
     return t->outcome.error < 0 ? CURL_WRITEFUNC_ERROR : bytes;
 }
 
-/* ---- driving it ------------------------------------------------------------------------------- */
+/* ---- driving it ------------------------------------------------------------------------------ */
 
 static CURLcode set_up(struct transfer *t, const char *url)
 {
@@ -218,7 +218,7 @@ static int fetch(const struct plait_span *in, struct plait_buffer *out)
 }
 PLAIT_TASK_BYTES(fetch);
 
-/* ---- in the program --------------------------------------------------------------------------- */
+/* ---- in the program -------------------------------------------------------------------------- */
 
 static const char *directory;
 
@@ -298,22 +298,23 @@ const struct job job_fetch = {
     .name = "fetch",
     .usage = "fetch URL...",
     .summary = "Download http and https URLs; -o DIR keeps what came",
-    .help = "Prints STATUS<TAB>BYTES<TAB>SECONDS<TAB>URL. Redirections are followed, 10 at most. A\n"
-            "status of 400 and above is a failed input, which the line and a message say; what has\n"
-            "no status (a refused connection, an unknown host, a malformed URL) has only a message.\n"
-            "Connecting takes 30 s at most; --timeout limits the whole transfer.\n"
-            "\n"
-            "-o DIR, --output DIR keeps each body in DIR, which is made if need be, in a file named\n"
-            "after the URL: https://a.example/x/y.html is a.example_x_y.html. A file that is there\n"
-            "already is never replaced; the new one gets .1, .2, ... Bodies that are not complete\n"
-            "are removed.\n"
-            "\n"
-            "  plait run fetch --timeout 20s --retries 2 -o pages < urls\n"
-            "  plait run --on fibers --window 500 fetch --json < urls > report.jsonl\n"
-            "\n"
-            "The usual variables (http_proxy, no_proxy, ...) are honoured.\n"
-            "\n"
-            "With --json: \"status\", \"bytes\", \"seconds\", \"file\".\n",
+    .help =
+        "Prints STATUS<TAB>BYTES<TAB>SECONDS<TAB>URL. Redirections are followed, 10 at most. A\n"
+        "status of 400 and above is a failed input, which the line and a message say; what has\n"
+        "no status (a refused connection, an unknown host, a malformed URL) has only a message.\n"
+        "Connecting takes 30 s at most; --timeout limits the whole transfer.\n"
+        "\n"
+        "-o DIR, --output DIR keeps each body in DIR, which is made if need be, in a file named\n"
+        "after the URL: https://a.example/x/y.html is a.example_x_y.html. A file that is there\n"
+        "already is never replaced; the new one gets .1, .2, ... Bodies that are not complete\n"
+        "are removed.\n"
+        "\n"
+        "  plait run fetch --timeout 20s --retries 2 -o pages < urls\n"
+        "  plait run --on fibers --window 500 fetch --json < urls > report.jsonl\n"
+        "\n"
+        "The usual variables (http_proxy, no_proxy, ...) are honoured.\n"
+        "\n"
+        "With --json: \"status\", \"bytes\", \"seconds\", \"file\".\n",
     .task = &PLAIT_TASK_OF(fetch),
     .window = 64,
     .per_worker = 32,

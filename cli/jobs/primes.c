@@ -50,14 +50,15 @@ const struct job job_primes = {
     .name = "primes",
     .usage = "primes N...",
     .summary = "How many primes are below N, by trial division",
-    .help = "Prints N<TAB>COUNT. Every N is divided by every smaller number until one divides it, so\n"
-            "the time grows with the square of N; 100000 takes about a second. This is the usual\n"
-            "experiment to see what threads and processes do for work that only computes.\n"
-            "\n"
-            "  plait run primes 100000 200000\n"
-            "  seq 1000 1000 50000 | plait run --on processes primes\n"
-            "\n"
-            "With --json: \"primes\".\n",
+    .help =
+        "Prints N<TAB>COUNT. Every N is divided by every smaller number until one divides it, so\n"
+        "the time grows with the square of N; 100000 takes about a second. This is the usual\n"
+        "experiment to see what threads and processes do for work that only computes.\n"
+        "\n"
+        "  plait run primes 100000 200000\n"
+        "  seq 1000 1000 50000 | plait run --on processes primes\n"
+        "\n"
+        "With --json: \"primes\".\n",
     .task = &PLAIT_TASK_OF(primes),
     .window = 64,
     .encode = job_encode_number,

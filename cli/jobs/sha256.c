@@ -131,14 +131,15 @@ const struct job job_sha256 = {
     .name = "sha256",
     .usage = "sha256 FILE...",
     .summary = "The SHA-256 checksums of files, as sha256sum prints them",
-    .help = "Prints the same bytes as `sha256sum FILE...`, so `sha256sum -c` checks them. A FILE of -\n"
-            "is standard input. Without FILE, the lines of standard input are file names; with -0\n"
-            "the names end with NUL bytes and may hold anything:\n"
-            "\n"
-            "  plait run sha256 *.iso > SHA256SUMS && sha256sum -c SHA256SUMS\n"
-            "  find . -type f -print0 | plait run -0 sha256\n"
-            "\n"
-            "With --json: \"sha256\".\n",
+    .help =
+        "Prints the same bytes as `sha256sum FILE...`, so `sha256sum -c` checks them. A FILE of -\n"
+        "is standard input. Without FILE, the lines of standard input are file names; with -0\n"
+        "the names end with NUL bytes and may hold anything:\n"
+        "\n"
+        "  plait run sha256 *.iso > SHA256SUMS && sha256sum -c SHA256SUMS\n"
+        "  find . -type f -print0 | plait run -0 sha256\n"
+        "\n"
+        "With --json: \"sha256\".\n",
     .task = &PLAIT_TASK_OF(sha256),
     .window = 64,
     .prepare = prepare,

@@ -22,7 +22,7 @@
 
 #ifdef __cplusplus
 #define PLAIT_BEGIN extern "C" {
-#define PLAIT_END }
+#define PLAIT_END   }
 #else
 #define PLAIT_BEGIN
 #define PLAIT_END
@@ -30,10 +30,10 @@
 
 #define PLAIT_API __attribute__((visibility("default")))
 
-#define PLAIT_NEVER INT64_MAX
+#define PLAIT_NEVER       INT64_MAX
 #define PLAIT_MICROSECOND INT64_C(1000)
 #define PLAIT_MILLISECOND INT64_C(1000000)
-#define PLAIT_SECOND INT64_C(1000000000)
+#define PLAIT_SECOND      INT64_C(1000000000)
 
 PLAIT_BEGIN
 

@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: MIT
-// Channels: bounded queues of values of one size between fibers, tasks and plain threads of a process.
+// SPDX-License-Identifier: MIT Channels: bounded queues of values of one size between fibers, tasks
+// and plain threads of a process.
 //
 //     plait_channel *c;
 //     plait_channel_new(&c, sizeof(struct url), .capacity = 64);
@@ -8,8 +8,8 @@
 //     plait_channel_close(c);
 //     plait_channel_free(c);
 //
-// Waiting suspends a fiber and blocks a plain thread, and ends with -ECANCELED or -ETIMEDOUT when the
-// caller's scope is cancelled or its deadline passes: then nothing was put or taken.
+// Waiting suspends a fiber and blocks a plain thread, and ends with -ECANCELED or -ETIMEDOUT when
+// the caller's scope is cancelled or its deadline passes: then nothing was put or taken.
 #ifndef PLAIT_CHANNEL_H
 #define PLAIT_CHANNEL_H
 
@@ -40,12 +40,13 @@ PLAIT_API int plait_channel_new_with(plait_channel **ret, size_t value_bytes,
 /* Nobody uses it any more. NULL is allowed. */
 PLAIT_API void plait_channel_free(plait_channel *c);
 
-/* Puts a copy of *value: 0, -EPIPE (closed), -ENOMEM, -ECANCELED, -ETIMEDOUT. try: -EAGAIN when it is full. */
+/* Puts a copy of *value: 0, -EPIPE (closed), -ENOMEM, -ECANCELED, -ETIMEDOUT. try: -EAGAIN when it
+ * is full. */
 PLAIT_API int plait_put(plait_channel *c, const void *value);
 PLAIT_API int plait_try_put(plait_channel *c, const void *value);
 
-/* Takes a value into *value: 0, -EPIPE (closed and drained), -ECANCELED, -ETIMEDOUT. try: -EAGAIN when it is
- * empty. */
+/* Takes a value into *value: 0, -EPIPE (closed and drained), -ECANCELED, -ETIMEDOUT. try: -EAGAIN
+ * when it is empty. */
 PLAIT_API int plait_get(plait_channel *c, void *value);
 PLAIT_API int plait_try_get(plait_channel *c, void *value);
 
@@ -56,8 +57,9 @@ PLAIT_API void plait_channel_close(plait_channel *c);
 /* Values that are in it now. */
 PLAIT_API size_t plait_channel_count(plait_channel *c);
 
-/* Work queues: each value that was put counts as unfinished until plait_channel_task_done() was called for it;
- * join waits until none is. 0, -ECANCELED, or -ETIMEDOUT by the scope or at `deadline`. */
+/* Work queues: each value that was put counts as unfinished until plait_channel_task_done() was
+ * called for it; join waits until none is. 0, -ECANCELED, or -ETIMEDOUT by the scope or at
+ * `deadline`. */
 PLAIT_API void plait_channel_task_done(plait_channel *c);
 PLAIT_API int plait_channel_join(plait_channel *c, int64_t deadline);
 
@@ -70,19 +72,18 @@ struct plait_case {
     int code;               /* out, of the case that was chosen: 0 or -EPIPE */
 };
 
-/* Waits until one of the cases can go on, does that one alone, and returns its index. Among several that can it
- * chooses by chance. -ETIMEDOUT at the deadline (0 and PLAIT_NEVER: none; a deadline that has passed: never
- * waits), -ECANCELED or -ETIMEDOUT by the scope, -EINVAL for n == 0, n > 64, or
- * a channel in two cases. */
+/* Waits until one of the cases can go on, does that one alone, and returns its index. Among several
+ * that can it chooses by chance. -ETIMEDOUT at the deadline (0 and PLAIT_NEVER: none; a deadline
+ * that has passed: never waits), -ECANCELED or -ETIMEDOUT by the scope, -EINVAL for n == 0, n > 64,
+ * or a channel in two cases. */
 PLAIT_API int plait_select(struct plait_case *cases, size_t n, int64_t deadline);
 
 PLAIT_END
 
 #define plait_channel_new(ret, value_bytes, ...)                                                   \
-    plait_channel_new_with(                                                                        \
-        (ret), (value_bytes),                                                                      \
-        (const struct plait_channel_options *)PLAIT_LITERAL_(                                      \
-            struct plait_channel_options,                                                          \
-            {.size = sizeof(struct plait_channel_options), __VA_ARGS__}))
+    plait_channel_new_with((ret), (value_bytes),                                                   \
+                           (const struct plait_channel_options *)PLAIT_LITERAL_(                   \
+                               struct plait_channel_options,                                       \
+                               { .size = sizeof(struct plait_channel_options), __VA_ARGS__ }))
 
 #endif

@@ -133,14 +133,14 @@ PLAIT_END
 
 /* plait_submit_with(ex, &f, fn, &in, .timeout_ns = PLAIT_SECOND) */
 #define plait_submit_with(ex, ret, fn, in, ...)                                                    \
-    plait_submit_task(                                                                             \
-        (ex), (ret), &PLAIT_TASK_OF(fn), PLAIT_IN_PTR_(fn##_plait_in, in),                         \
-        (const struct plait_submit_options *)PLAIT_LITERAL_(                                       \
-            struct plait_submit_options, {.size = sizeof(struct plait_submit_options), __VA_ARGS__}))
+    plait_submit_task((ex), (ret), &PLAIT_TASK_OF(fn), PLAIT_IN_PTR_(fn##_plait_in, in),           \
+                      (const struct plait_submit_options *)PLAIT_LITERAL_(                         \
+                          struct plait_submit_options,                                             \
+                          { .size = sizeof(struct plait_submit_options), __VA_ARGS__ }))
 
 /* A task of bytes. */
 #define plait_submit_bytes(ex, ret, fn, bytes_data, bytes_count)                                   \
     plait_submit_task((ex), (ret), &PLAIT_TASK_OF(fn),                                             \
-                      PLAIT_LITERAL_(fn##_plait_in, {(bytes_data), (bytes_count)}), NULL)
+                      PLAIT_LITERAL_(fn##_plait_in, { (bytes_data), (bytes_count) }), NULL)
 
 #endif

@@ -72,9 +72,9 @@ PLAIT_END
                    PLAIT_OUT_PTR_(fn##_plait_out, out), (n), (codes))
 
 #define plait_stream_open(ret, ex, fn, ...)                                                        \
-    plait_stream_open_task(                                                                        \
-        (ret), (ex), &PLAIT_TASK_OF(fn),                                                           \
-        (const struct plait_stream_options *)PLAIT_LITERAL_(                                       \
-            struct plait_stream_options, {.size = sizeof(struct plait_stream_options), __VA_ARGS__}))
+    plait_stream_open_task((ret), (ex), &PLAIT_TASK_OF(fn),                                        \
+                           (const struct plait_stream_options *)PLAIT_LITERAL_(                    \
+                               struct plait_stream_options,                                        \
+                               { .size = sizeof(struct plait_stream_options), __VA_ARGS__ }))
 
 #endif

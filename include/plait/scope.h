@@ -9,8 +9,8 @@
 //
 // Scopes nest like braces on the task or thread that began them. A task that fails cancels its
 // siblings. Once a scope is cancelled every plait call in it that could wait returns the scope's
-// code (-ETIMEDOUT if a deadline did it, else -ECANCELED) until the scope is left; an operation that
-// completed returns its result all the same.
+// code (-ETIMEDOUT if a deadline did it, else -ECANCELED) until the scope is left; an operation
+// that completed returns its result all the same.
 #ifndef PLAIT_SCOPE_H
 #define PLAIT_SCOPE_H
 
@@ -69,7 +69,7 @@ PLAIT_END
     plait_scope_begin_with((s), (ex),                                                              \
                            (const struct plait_scope_options *)PLAIT_LITERAL_(                     \
                                struct plait_scope_options,                                         \
-                               {.size = sizeof(struct plait_scope_options), __VA_ARGS__}))
+                               { .size = sizeof(struct plait_scope_options), __VA_ARGS__ }))
 
 /* plait_go(&s, &primes, count_primes, { 2, 100000 }): where the result goes, the task, and braces
  * that initialise the declared argument type. */

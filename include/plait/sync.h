@@ -1,23 +1,26 @@
-// SPDX-License-Identifier: MIT
-// Locks and meeting points, the same between fibers of one worker, tasks of several, and plain threads.
+// SPDX-License-Identifier: MIT Locks and meeting points, the same between fibers of one worker,
+// tasks of several, and plain threads.
 //
-// All are the caller's storage, valid when zeroed (PLAIT_MUTEX_INIT and so on are {0}), hold no memory
-// elsewhere, and must not move while somebody waits. They work within one process.
+// All are the caller's storage, valid when zeroed (PLAIT_MUTEX_INIT and so on are {0}), hold no
+// memory elsewhere, and must not move while somebody waits. They work within one process.
 //
-// Waiting suspends a fiber and blocks a plain thread; it ends early with -ECANCELED or -ETIMEDOUT when
-// the caller's scope is cancelled or its deadline passes, and then the caller holds nothing. What can
-// be had without waiting is had, in a cancelled scope too.
+// Waiting suspends a fiber and blocks a plain thread; it ends early with -ECANCELED or -ETIMEDOUT
+// when the caller's scope is cancelled or its deadline passes, and then the caller holds nothing.
+// What can be had without waiting is had, in a cancelled scope too.
 #ifndef PLAIT_SYNC_H
 #define PLAIT_SYNC_H
 
 #include <plait/base.h>
 
-/* Mutual exclusion. 4 bytes. Who unlocks must have locked; not necessarily the same thread. A waiter that
- * has been overtaken for a millisecond is handed the lock. */
+/* Mutual exclusion. 4 bytes. Who unlocks must have locked; not necessarily the same thread. A
+ * waiter that has been overtaken for a millisecond is handed the lock. */
 typedef struct plait_mutex {
     uint32_t private_;
 } plait_mutex;
-#define PLAIT_MUTEX_INIT {0}
+#define PLAIT_MUTEX_INIT                                                                           \
+    {                                                                                              \
+        0                                                                                          \
+    }
 
 /* The same strand may lock it again; 16 bytes. */
 typedef struct plait_recursive_mutex {
@@ -25,19 +28,28 @@ typedef struct plait_recursive_mutex {
     plait_mutex private_mutex;
     uint32_t private_depth;
 } plait_recursive_mutex;
-#define PLAIT_RECURSIVE_MUTEX_INIT {0}
+#define PLAIT_RECURSIVE_MUTEX_INIT                                                                 \
+    {                                                                                              \
+        0                                                                                          \
+    }
 
 /* Many readers or one writer; waiting writers hold off new readers. 8 bytes. */
 typedef struct plait_rwlock {
     uint32_t private_state, private_writers;
 } plait_rwlock;
-#define PLAIT_RWLOCK_INIT {0}
+#define PLAIT_RWLOCK_INIT                                                                          \
+    {                                                                                              \
+        0                                                                                          \
+    }
 
 /* A condition, used with a mutex. 4 bytes. Wake-ups may be spurious: wait in a loop. */
 typedef struct plait_cond {
     uint32_t private_;
 } plait_cond;
-#define PLAIT_COND_INIT {0}
+#define PLAIT_COND_INIT                                                                            \
+    {                                                                                              \
+        0                                                                                          \
+    }
 
 /* Counts units that are free. 4 bytes; at most INT32_MAX units. */
 typedef struct plait_semaphore {
@@ -48,10 +60,13 @@ typedef struct plait_semaphore {
 typedef struct plait_event {
     uint32_t private_;
 } plait_event;
-#define PLAIT_EVENT_INIT {0}
+#define PLAIT_EVENT_INIT                                                                           \
+    {                                                                                              \
+        0                                                                                          \
+    }
 
-/* Waits until a count is down to zero: a latch when the count is given at the start, a wait group when it
- * grows with the work. 4 bytes. */
+/* Waits until a count is down to zero: a latch when the count is given at the start, a wait group
+ * when it grows with the work. 4 bytes. */
 typedef struct plait_latch {
     uint32_t private_;
 } plait_latch;
@@ -65,7 +80,10 @@ typedef struct plait_barrier {
 typedef struct plait_once {
     uint32_t private_;
 } plait_once;
-#define PLAIT_ONCE_INIT {0}
+#define PLAIT_ONCE_INIT                                                                            \
+    {                                                                                              \
+        0                                                                                          \
+    }
 
 PLAIT_BEGIN
 
@@ -83,8 +101,8 @@ PLAIT_API int plait_rwlock_write(plait_rwlock *l);
 PLAIT_API void plait_rwlock_read_unlock(plait_rwlock *l);
 PLAIT_API void plait_rwlock_write_unlock(plait_rwlock *l);
 
-/* Unlocks, waits, locks again: the mutex is held again whatever is returned. 0, -ECANCELED, or -ETIMEDOUT by
- * the scope or at `deadline`. */
+/* Unlocks, waits, locks again: the mutex is held again whatever is returned. 0, -ECANCELED, or
+ * -ETIMEDOUT by the scope or at `deadline`. */
 PLAIT_API int plait_cond_wait(plait_cond *c, plait_mutex *m, int64_t deadline);
 PLAIT_API void plait_cond_signal(plait_cond *c);
 PLAIT_API void plait_cond_broadcast(plait_cond *c);
@@ -109,12 +127,13 @@ PLAIT_API int plait_latch_wait(plait_latch *l, int64_t deadline);
 
 /* parties >= 1. */
 PLAIT_API void plait_barrier_init(plait_barrier *b, uint32_t parties);
-/* 1 for the last to arrive, 0 for the others; -ECANCELED, -ETIMEDOUT: the caller has left, and does not count
- * as arrived. */
+/* 1 for the last to arrive, 0 for the others; -ECANCELED, -ETIMEDOUT: the caller has left, and does
+ * not count as arrived. */
 PLAIT_API int plait_barrier_wait(plait_barrier *b);
 
-/* Runs fn(arg) unless a call has succeeded before; others wait for it. What fn returns: 0 settles it, a negative
- * code lets the next caller try. -ECANCELED, -ETIMEDOUT while waiting for another caller. */
+/* Runs fn(arg) unless a call has succeeded before; others wait for it. What fn returns: 0 settles
+ * it, a negative code lets the next caller try. -ECANCELED, -ETIMEDOUT while waiting for another
+ * caller. */
 PLAIT_API int plait_once_run(plait_once *o, int (*fn)(void *arg), void *arg);
 
 PLAIT_END

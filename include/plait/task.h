@@ -85,16 +85,16 @@ PLAIT_END
 
 /* T, or struct plait_nothing where T is void. */
 #define PLAIT_OBJECT_(T)                                                                           \
-    __typeof__(*_Generic((T *)0, void *: (struct plait_nothing *)0, default: (T *)0))
-#define PLAIT_BYTES_(T)                                                                            \
-    _Generic((T *)0, void *: (size_t)0, default: sizeof(PLAIT_OBJECT_(T)))
+    __typeof__(*_Generic((T *)0, void * : (struct plait_nothing *)0, default : (T *)0))
+#define PLAIT_BYTES_(T) _Generic((T *)0, void * : (size_t)0, default : sizeof(PLAIT_OBJECT_(T)))
 #define PLAIT_SIGNATURE_(fn, In, Out)                                                              \
-    _Static_assert(_Generic(&fn, int (*)(const In *, Out *): 1, default: 0),                       \
+    _Static_assert(_Generic(&fn, int (*)(const In *, Out *) : 1, default : 0),                     \
                    "PLAIT_TASK: not of the type int " #fn "(const In *, Out *)")
 /* A pointer that must point to T (or be untyped); anything else does not compile. */
-#define PLAIT_IN_PTR_(T, p) _Generic((p), const T *: (p), T *: (p), const void *: (p), void *: (p))
-#define PLAIT_OUT_PTR_(T, p) _Generic((p), T *: (p), void *: (p))
-#define PLAIT_LITERAL_(T, ...) ((const void *)&(const T) __VA_ARGS__)
+#define PLAIT_IN_PTR_(T, p)                                                                        \
+    _Generic((p), const T * : (p), T * : (p), const void * : (p), void * : (p))
+#define PLAIT_OUT_PTR_(T, p)   _Generic((p), T * : (p), void * : (p))
+#define PLAIT_LITERAL_(T, ...) ((const void *)&(const T)__VA_ARGS__)
 
 #else
 
@@ -111,11 +111,11 @@ template <class T> inline const void *plait_address_(const T &object)
     return &object;
 }
 #define PLAIT_OBJECT_(T) plait_object_<T>::type
-#define PLAIT_BYTES_(T) plait_object_<T>::bytes
+#define PLAIT_BYTES_(T)  plait_object_<T>::bytes
 #define PLAIT_SIGNATURE_(fn, In, Out)                                                              \
     static int (*const fn##_plait_checked)(const In *, Out *) __attribute__((unused)) = fn
-#define PLAIT_IN_PTR_(T, p) static_cast<const T *>(p)
-#define PLAIT_OUT_PTR_(T, p) static_cast<T *>(p)
+#define PLAIT_IN_PTR_(T, p)    static_cast<const T *>(p)
+#define PLAIT_OUT_PTR_(T, p)   static_cast<T *>(p)
 #define PLAIT_LITERAL_(T, ...) plait_address_<T>(__VA_ARGS__)
 
 #endif
@@ -142,12 +142,12 @@ template <class T> inline const void *plait_address_(const T &object)
     {                                                                                              \
         return fn((const struct plait_span *)in, (struct plait_buffer *)out);                      \
     }                                                                                              \
-    PLAIT_DESCRIBE_(fn, sizeof(struct plait_span), sizeof(struct plait_buffer),                    \
-                    PLAIT_TASK_IS_BYTES)
+    PLAIT_DESCRIBE_(fn, sizeof(struct plait_span), sizeof(struct plait_buffer), PLAIT_TASK_IS_BYTES)
 
 #define PLAIT_DESCRIBE_(fn, in_size, out_size, task_flags)                                         \
     static struct plait_task fn##_plait_task = {                                                   \
-        sizeof(struct plait_task), #fn, fn##_plait_run, in_size, out_size, task_flags, NULL};      \
+        sizeof(struct plait_task), #fn, fn##_plait_run, in_size, out_size, task_flags, NULL        \
+    };                                                                                             \
     __attribute__((constructor)) static void fn##_plait_load(void)                                 \
     {                                                                                              \
         plait_task_register(&fn##_plait_task);                                                     \

@@ -3,10 +3,10 @@
  * blocking.c - plait_blocking(): a call that blocks, on a thread of its own.
  *
  * DESIGN
- *   A request lives in the frame of the suspended fiber. It is queued, then taken by a thread, then done;
- *   all three under the pool's lock. A cancelled fiber takes a queued request back; for one that a thread
- *   has taken it waits on, for the frame must not go. Threads are started while requests wait and none
- *   is idle, up to the executor's bound, and stay until the executor closes.
+ *   A request lives in the frame of the suspended fiber. It is queued, then taken by a thread, then
+ *   done; all three under the pool's lock. A cancelled fiber takes a queued request back; for one
+ *   that a thread has taken it waits on, for the frame must not go. Threads are started while
+ *   requests wait and none is idle, up to the executor's bound, and stay until the executor closes.
  */
 #include "core/blocking.h"
 #include "base/bug.h"
@@ -123,7 +123,7 @@ int plait_blocking(int (*fn)(void *arg), void *arg)
         return -EAGAIN;
 
     struct pl_wait wait, end;
-    struct request r = {.fn = fn, .arg = arg, .waiting = &wait};
+    struct request r = { .fn = fn, .arg = arg, .waiting = &wait };
     pl_wait_init(&wait, s);
     pl_lock(&p->lock);
     r.link = p->end;

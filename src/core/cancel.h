@@ -3,20 +3,20 @@
  * cancel.h - the chain of cancel nodes that decides whether a strand may go on.
  *
  * DESIGN
- *   A node stands for something that can be cancelled: an executor, a future, a scope, a shield. Each
- *   points to the node that contains it, and a strand points to its innermost node. A strand is cancelled
- *   when any node of its chain is: levels, not edges, so nothing can be lost or consumed.
- *   A node is marked once, by compare-and-swap, with the reason; it is never unmarked. Nodes outlive
- *   everything that points to them: an executor its tasks, a scope its children.
+ *   A node stands for something that can be cancelled: an executor, a future, a scope, a shield.
+ *   Each points to the node that contains it, and a strand points to its innermost node. A strand
+ *   is cancelled when any node of its chain is: levels, not edges, so nothing can be lost or
+ *   consumed. A node is marked once, by compare-and-swap, with the reason; it is never unmarked.
+ *   Nodes outlive everything that points to them: an executor its tasks, a scope its children.
  *   Marking a node wakes nobody: who marks also notifies the strands concerned (strand.h).
  *
- *   Chains get as long as calls are nested, so a strand does not walk its chain at every look: a counter of
- *   the whole process grows with every mark, and a strand remembers the count at which it last found its
- *   chain clean.
+ *   Chains get as long as calls are nested, so a strand does not walk its chain at every look: a
+ *   counter of the whole process grows with every mark, and a strand remembers the count at which
+ *   it last found its chain clean.
  *
- *   Ordering: marking is sequentially consistent, and pairs with the sequentially consistent publication
- *   of a started child's strand: either the canceller sees the strand and notifies it, or the strand sees
- *   the mark when it starts or before it first waits.
+ *   Ordering: marking is sequentially consistent, and pairs with the sequentially consistent
+ *   publication of a started child's strand: either the canceller sees the strand and notifies it,
+ *   or the strand sees the mark when it starts or before it first waits.
  */
 #ifndef PL_CORE_CANCEL_H
 #define PL_CORE_CANCEL_H
@@ -61,7 +61,9 @@ static inline enum plait_reason pl_cancel_reason(const struct pl_cancel *c)
 /* The errno with which a plait call ends for that reason. */
 static inline int pl_reason_code(enum plait_reason reason)
 {
-    return reason == PLAIT_REASON_NONE ? 0 : reason == PLAIT_REASON_DEADLINE ? -ETIMEDOUT : -ECANCELED;
+    return reason == PLAIT_REASON_NONE       ? 0
+           : reason == PLAIT_REASON_DEADLINE ? -ETIMEDOUT
+                                             : -ECANCELED;
 }
 
 /* The reason of the innermost cancelled node of the chain, or NONE. Does not look at the clock. */

@@ -56,7 +56,8 @@ const struct plait_error *plait_error(plait_future *f)
 {
     /* What is said when there is no memory to say more. */
     static const struct plait_error no_memory = {
-        .code = -ENOMEM, .exit_status = -1, .message = "the task failed, and memory is short"};
+        .code = -ENOMEM, .exit_status = -1, .message = "the task failed, and memory is short"
+    };
 
     if (!pl_future_is_done(f) || f->code >= 0)
         return NULL;

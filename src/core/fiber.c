@@ -45,7 +45,7 @@ static struct pl_fiber *fiber_new(struct pl_worker *w)
     if (!stack)
         return NULL;
     struct pl_fiber *f = pl_stack_top(stack, sizeof *f);
-    f->strand = (struct pl_strand){.worker = w};
+    f->strand = (struct pl_strand){ .worker = w };
     f->stack = stack;
     f->giveaway = NULL;
     f->wake.run = pl_fiber_woken;

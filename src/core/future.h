@@ -13,12 +13,12 @@
  *      +---------------------------+------+------+
  *
  *   DONE is set once, by pl_future_complete(), with release; it pairs with the acquire load in
- *   plait_done() and in waiting, so that who sees DONE sees code, result and record. LOCK is a spin bit
- *   for the list: waiters are added, removed and fired under it, so a waiter that takes itself off the
- *   list knows that nobody still looks at it.
+ *   plait_done() and in waiting, so that who sees DONE sees code, result and record. LOCK is a spin
+ *   bit for the list: waiters are added, removed and fired under it, so a waiter that takes itself
+ *   off the list knows that nobody still looks at it.
  *
- *   Who claims the future (notify.h) decides what happens to the task: the worker that starts it, or the
- *   canceller that completes it unstarted.
+ *   Who claims the future (notify.h) decides what happens to the task: the worker that starts it,
+ *   or the canceller that completes it unstarted.
  */
 #ifndef PL_CORE_FUTURE_H
 #define PL_CORE_FUTURE_H
@@ -28,7 +28,8 @@
 #include "core/notify.h"
 
 /* Something to be told when a future ends. Lives in the frame of who waits, or on the heap for
- * callbacks. `fire` is called under the list's lock: it must not wait nor touch the future's list. */
+ * callbacks. `fire` is called under the list's lock: it must not wait nor touch the future's list.
+ * */
 struct pl_waiter {
     struct pl_waiter *next;
     void (*fire)(struct pl_waiter *w, plait_future *f);
@@ -44,7 +45,8 @@ struct pl_future_extra {
 };
 
 struct plait_future {
-    struct pl_notify notify; /* first: holds the job while it is queued, then its canceller's message */
+    struct pl_notify
+        notify; /* first: holds the job while it is queued, then its canceller's message */
     const struct plait_task *task;
     struct plait_executor *ex;
     struct pl_cancel cancel;
@@ -52,9 +54,9 @@ struct plait_future {
     struct pl_future_extra *extra;
     _Atomic uint32_t refs;
     int32_t code;
-    uint32_t out_at; /* offset of the result in data */
-    uint16_t reason; /* enum plait_reason; set with code */
-    uint16_t pooled; /* allocated from the slab of its executor */
+    uint32_t out_at;                          /* offset of the result in data */
+    uint16_t reason;                          /* enum plait_reason; set with code */
+    uint16_t pooled;                          /* allocated from the slab of its executor */
     char data[] __attribute__((aligned(16))); /* the argument, then the result */
 };
 
@@ -88,7 +90,8 @@ static inline struct plait_buffer *pl_future_bytes_out(plait_future *f)
 static inline bool pl_future_is_done(const plait_future *f)
 {
     /* Acquire: pairs with the release of DONE in pl_future_complete(). */
-    return atomic_load_explicit(&((plait_future *)f)->waiters, memory_order_acquire) & PL_FUTURE_DONE;
+    return atomic_load_explicit(&((plait_future *)f)->waiters, memory_order_acquire) &
+           PL_FUTURE_DONE;
 }
 
 /* True for exactly one caller. */
@@ -103,13 +106,14 @@ static inline int64_t pl_future_timeout(const plait_future *f)
     return f->extra ? f->extra->timeout_ns : 0;
 }
 
-/* The extra part, made at first use; NULL when memory is short. Before completion, by who claimed it. */
+/* The extra part, made at first use; NULL when memory is short. Before completion, by who claimed
+ * it. */
 struct pl_future_extra *pl_future_extra(plait_future *f);
 
-/* Ends the future: code as the task returned it, or the executor's negative errno. The result must stand
- * in pl_future_out() or pl_future_bytes_out() already, and what only the executor knows of a failure in
- * extra->error and extra->message (error.c fills in the rest). Fires the waiters and gives the executor's reference
- * back. Exactly once, any thread, never waits. */
+/* Ends the future: code as the task returned it, or the executor's negative errno. The result must
+ * stand in pl_future_out() or pl_future_bytes_out() already, and what only the executor knows of a
+ * failure in extra->error and extra->message (error.c fills in the rest). Fires the waiters and
+ * gives the executor's reference back. Exactly once, any thread, never waits. */
 void pl_future_complete(plait_future *f, int code, enum plait_reason reason);
 
 /* Adds a waiter; false when the future is done (the waiter was not added). */
@@ -118,13 +122,14 @@ bool pl_future_watch(plait_future *f, struct pl_waiter *w);
 /* Takes a waiter off; false when it was fired already. Afterwards nobody refers to it. */
 bool pl_future_unwatch(plait_future *f, struct pl_waiter *w);
 
-/* plait_submit_task() in two steps, for who must watch the future before it can end. make: 0 or -ENOMEM;
- * submit: frees the future when it fails. */
+/* plait_submit_task() in two steps, for who must watch the future before it can end. make: 0 or
+ * -ENOMEM; submit: frees the future when it fails. */
 int pl_future_make(plait_future **ret, struct plait_executor *ex, const struct plait_task *task,
                    const void *in, const struct plait_submit_options *options);
 int pl_future_submit(plait_future *f);
 
-/* Waits until it has ended: 0, -ETIMEDOUT at the deadline, or why the calling strand is cancelled. */
+/* Waits until it has ended: 0, -ETIMEDOUT at the deadline, or why the calling strand is cancelled.
+ * */
 int pl_future_wait(plait_future *f, int64_t deadline);
 
 /* Waits until it has ended, whatever happens to the caller. */

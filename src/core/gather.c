@@ -3,10 +3,10 @@
  * gather.c - waiting for several futures at once, and taking them in the order in which they end.
  *
  * DESIGN
- *   plait_wait puts one waiter on each future; the last that is needed fires the wait. Leaving early it
- *   takes the rest off again, after which none of them is referred to.
- *   plait_completed watches all of them once, through a mailbox, so every step is O(1), however many are
- *   still running.
+ *   plait_wait puts one waiter on each future; the last that is needed fires the wait. Leaving
+ *   early it takes the rest off again, after which none of them is referred to. plait_completed
+ *   watches all of them once, through a mailbox, so every step is O(1), however many are still
+ *   running.
  */
 #include "base/bug.h"
 #include "core/mailbox.h"
@@ -69,13 +69,13 @@ int plait_wait(plait_future *const *futures, size_t n, enum plait_when when, int
         return -ENOMEM;
 
     /* One more than there are, so that it cannot fire before all are on. */
-    struct group g = {.when = when};
+    struct group g = { .when = when };
     pl_wait_init(&g.wait, s);
     atomic_init(&g.left, n + 1);
     size_t watched = 0;
     bool over = false;
     for (; watched < n; watched++) {
-        members[watched] = (struct member){{NULL, member_ended}, &g};
+        members[watched] = (struct member){ { NULL, member_ended }, &g };
         if (!pl_future_watch(futures[watched], &members[watched].waiter)) {
             members[watched].group = NULL;
             atomic_fetch_sub(&g.left, 1);

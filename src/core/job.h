@@ -6,9 +6,9 @@
 struct pl_job {
     struct pl_job *next; /* in the one queue that holds it */
 
-    /* A job runs on a fiber of its own, with refused = 0, and frees or completes itself; where no fiber
-     * can be had it is called on the worker's own stack with the negative errno it must end with. A
-     * message is always called on the worker's own stack, and must not wait. */
+    /* A job runs on a fiber of its own, with refused = 0, and frees or completes itself; where no
+     * fiber can be had it is called on the worker's own stack with the negative errno it must end
+     * with. A message is always called on the worker's own stack, and must not wait. */
     void (*run)(struct pl_job *job, int refused);
 };
 

@@ -5,7 +5,7 @@
 
 void pl_mailbox_init(struct pl_mailbox *b)
 {
-    *b = (struct pl_mailbox){0};
+    *b = (struct pl_mailbox){ 0 };
     b->end = &b->first;
 }
 
@@ -29,7 +29,7 @@ static void ended(struct pl_waiter *w, plait_future *f)
 
 void pl_mailbox_watch(struct pl_mailbox *b, struct pl_mail *m, plait_future *f)
 {
-    *m = (struct pl_mail){.waiter.fire = ended, .box = b, .future = f};
+    *m = (struct pl_mail){ .waiter.fire = ended, .box = b, .future = f };
     if (!pl_future_watch(f, &m->waiter))
         deliver(m);
 }

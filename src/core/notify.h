@@ -11,14 +11,14 @@
  *                            v                |
  *                         POSTED -------------+
  *
- *   The job link is free once the job runs, so the message to the worker travels in it: no allocation, and
- *   at most one message, because only one poster can win the swap RUNNING -> POSTED. Who ends the phase
- *   takes RUNNING -> ENDED; when that fails a message is on its way, and the ender drains its worker's
- *   inbox until it came: afterwards nobody refers to the record.
+ *   The job link is free once the job runs, so the message to the worker travels in it: no
+ *   allocation, and at most one message, because only one poster can win the swap RUNNING ->
+ *   POSTED. Who ends the phase takes RUNNING -> ENDED; when that fails a message is on its way, and
+ *   the ender drains its worker's inbox until it came: afterwards nobody refers to the record.
  *
- *   Ordering: RUNNING is published by a sequentially consistent swap, and pairs with the mark in cancel.h:
- *   a poster that sees QUEUED may leave, since the strand, when it starts, will see the mark. The swap to
- *   POSTED acquires worker and strand, which claim released.
+ *   Ordering: RUNNING is published by a sequentially consistent swap, and pairs with the mark in
+ *   cancel.h: a poster that sees QUEUED may leave, since the strand, when it starts, will see the
+ *   mark. The swap to POSTED acquires worker and strand, which claim released.
  */
 #ifndef PL_CORE_NOTIFY_H
 #define PL_CORE_NOTIFY_H
@@ -46,8 +46,8 @@ static inline void pl_notify_init(struct pl_notify *n)
     atomic_init(&n->phase, PL_PHASE_QUEUED);
 }
 
-/* Starts: true for exactly one caller, who has set the strand, unless nobody will ever post (an executor
- * that tells its tasks by other means). */
+/* Starts: true for exactly one caller, who has set the strand, unless nobody will ever post (an
+ * executor that tells its tasks by other means). */
 static inline bool pl_notify_claim(struct pl_notify *n)
 {
     uint32_t queued = PL_PHASE_QUEUED;

@@ -64,7 +64,7 @@ int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, uint32_t *token)
     if (e < 0)
         return e;
     struct bucket *b = bucket_of(word);
-    struct parked p = {.word = word, .since = pl_now()};
+    struct parked p = { .word = word, .since = pl_now() };
     pl_wait_init(&p.wait, s);
     if (!join(b, &p, expect))
         return -EAGAIN;
@@ -83,7 +83,7 @@ int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, uint32_t *token)
 
 int pl_park_uninterrupted(uint32_t *word, uint32_t expect, uint32_t *token)
 {
-    struct parked p = {.word = word, .since = pl_now()};
+    struct parked p = { .word = word, .since = pl_now() };
     pl_wait_init(&p.wait, pl_strand_current());
     struct bucket *b = bucket_of(word);
     if (!join(b, &p, expect))

@@ -3,11 +3,12 @@
  * park.h - waiting on a 32-bit word, for fibers and plain threads alike: a futex of plait's own.
  *
  * DESIGN
- *   Waiters are kept in a table of buckets by the word's address, so that a lock needs no memory but its
- *   word. A waiter compares the word under its bucket's lock and joins the bucket's list in the same
- *   critical section; a waker changes the word first and takes the lock after: so either the waiter sees
- *   the new value or the waker sees the waiter. Wakes are in order of arrival for each word.
- *   A waiter that leaves by itself takes itself off under the lock; waits are fired under it.
+ *   Waiters are kept in a table of buckets by the word's address, so that a lock needs no memory
+ *   but its word. A waiter compares the word under its bucket's lock and joins the bucket's list in
+ *   the same critical section; a waker changes the word first and takes the lock after: so either
+ *   the waiter sees the new value or the waker sees the waiter. Wakes are in order of arrival for
+ *   each word. A waiter that leaves by itself takes itself off under the lock; waits are fired
+ *   under it.
  */
 #ifndef PL_CORE_PARK_H
 #define PL_CORE_PARK_H
@@ -15,8 +16,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Waits while *word == expect. 0: woken; -EAGAIN: it differed; -ETIMEDOUT at the deadline, -ETIMEDOUT or
- * -ECANCELED by the scope. `token` (may be NULL) receives what the waker passed. */
+/* Waits while *word == expect. 0: woken; -EAGAIN: it differed; -ETIMEDOUT at the deadline,
+ * -ETIMEDOUT or -ECANCELED by the scope. `token` (may be NULL) receives what the waker passed. */
 int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, uint32_t *token);
 
 /* The same, but neither a deadline nor a cancel ends it: 0 or -EAGAIN. */
@@ -25,8 +26,10 @@ int pl_park_uninterrupted(uint32_t *word, uint32_t expect, uint32_t *token);
 /* Wakes at most n waiters of the word and returns how many. */
 unsigned pl_unpark(uint32_t *word, unsigned n);
 
-/* Wakes one. `decide` is called under the bucket's lock, before the waiter goes on: whether there is one,
- * whether there are more, and since when the first has waited; it may change the word and returns the token. */
-void pl_unpark_one(uint32_t *word, uint32_t (*decide)(uint32_t *word, bool found, bool more, int64_t since));
+/* Wakes one. `decide` is called under the bucket's lock, before the waiter goes on: whether there
+ * is one, whether there are more, and since when the first has waited; it may change the word and
+ * returns the token. */
+void pl_unpark_one(uint32_t *word,
+                   uint32_t (*decide)(uint32_t *word, bool found, bool more, int64_t since));
 
 #endif

@@ -57,8 +57,8 @@ void pl_sched_wake_all(struct pl_sched *s)
 /* Lets as many of those who wait go on as there is room for. Under the injector's lock. */
 static void admit(struct pl_sched *s)
 {
-    size_t room = s->ex.options.queue_limit -
-                  atomic_load_explicit(&s->inject_count, memory_order_relaxed);
+    size_t room =
+        s->ex.options.queue_limit - atomic_load_explicit(&s->inject_count, memory_order_relaxed);
     while (s->room && room-- > 0) {
         struct pl_waiting_room *r = s->room;
         s->room = r->next;
@@ -162,8 +162,8 @@ struct pl_job *pl_sched_take(struct pl_sched *s, struct pl_worker *w)
     if (n == 0)
         return NULL;
 
-    /* In the order in which own_job() gives them back: the oldest first. Single workers take the oldest of
-     * the deque, several take the youngest. */
+    /* In the order in which own_job() gives them back: the oldest first. Single workers take the
+     * oldest of the deque, several take the youngest. */
     bool fifo = s->regular == 1;
     for (uint32_t i = 1; i < n; i++) {
         struct pl_job *job = batch[fifo ? i : n - i];
@@ -217,8 +217,8 @@ bool pl_sched_check_end(struct pl_sched *s)
         return true;
     if (atomic_load(&s->ex.state) == PL_EXECUTOR_OPEN)
         return false;
-    /* Of two workers that finish their last jobs at the same time one must see the other's: the store to
-     * `finished` before this fence, the loads after it, in both. */
+    /* Of two workers that finish their last jobs at the same time one must see the other's: the
+     * store to `finished` before this fence, the loads after it, in both. */
     atomic_thread_fence(memory_order_seq_cst);
     uint32_t used = atomic_load_explicit(&s->used, memory_order_acquire);
     uint64_t finished = 0, created = 0;
@@ -277,7 +277,8 @@ int pl_sched_add_worker(struct pl_sched *s)
     int e = pl_worker_init(w, s, index);
     if (e < 0)
         return e;
-    /* Release: pairs with the acquire loads of `used`; before the thread, which may be looked for. */
+    /* Release: pairs with the acquire loads of `used`; before the thread, which may be looked for.
+     * */
     atomic_store_explicit(&s->used, index + 1, memory_order_release);
     if (s->foreign)
         return 0;

@@ -4,17 +4,19 @@
  *
  * DESIGN
  *   Jobs that a worker creates go to its own deque: it takes the youngest (of a single worker: the
- *   oldest), others steal the oldest. Jobs from other threads go to the injector, a queue under a lock,
- *   which every worker looks at when it runs out, and every PL_FAIRNESS turns.
+ *   oldest), others steal the oldest. Jobs from other threads go to the injector, a queue under a
+ *   lock, which every worker looks at when it runs out, and every PL_FAIRNESS turns.
  *
- *   Waking. One searcher at a time is woken, never more than half of the workers search. A woken worker
- *   is a searcher on the waker's behalf; a searcher that finds work and was the last one wakes the next,
- *   so a burst fans out without a system call a job. See worker.h for why no wake-up is lost.
+ *   Waking. One searcher at a time is woken, never more than half of the workers search. A woken
+ *   worker is a searcher on the waker's behalf; a searcher that finds work and was the last one
+ *   wakes the next, so a burst fans out without a system call a job. See worker.h for why no
+ *   wake-up is lost.
  *
- *   The end. Draining is over when nothing is alive: each worker counts the jobs it created and finished,
- *   the injector those it took in. Who goes to sleep in a scheduler that drains sums up all `finished`
- *   first and all `created` after: equal sums mean that nothing was alive in between, and nothing can be
- *   created by nothing. (Finished never exceeds created, and both only grow.)
+ *   The end. Draining is over when nothing is alive: each worker counts the jobs it created and
+ *   finished, the injector those it took in. Who goes to sleep in a scheduler that drains sums up
+ *   all `finished` first and all `created` after: equal sums mean that nothing was alive in
+ *   between, and nothing can be created by nothing. (Finished never exceeds created, and both only
+ *   grow.)
  */
 #ifndef PL_CORE_SCHED_H
 #define PL_CORE_SCHED_H
@@ -28,17 +30,17 @@ struct pl_monitor;
 struct pl_blocking_pool;
 
 struct pl_sched {
-    struct plait_executor ex; /* first */
+    struct plait_executor ex;  /* first */
     struct pl_worker *workers; /* slots: the regular ones, then spares */
     unsigned regular, slots;
     bool foreign;
-    pthread_t owner;            /* foreign: who opened it */
+    pthread_t owner; /* foreign: who opened it */
 
     _Alignas(64) _Atomic uint32_t sleepers; /* workers in SLEEPING */
     _Atomic uint32_t searchers;
-    _Atomic uint32_t blocked;               /* workers that block in a foreign call; the monitor's */
-    _Atomic uint32_t ended;                 /* nothing is alive and nothing will be: a futex */
-    _Atomic uint32_t used;                  /* slots that are in use: the first `used` */
+    _Atomic uint32_t blocked; /* workers that block in a foreign call; the monitor's */
+    _Atomic uint32_t ended;   /* nothing is alive and nothing will be: a futex */
+    _Atomic uint32_t used;    /* slots that are in use: the first `used` */
 
     _Alignas(64) struct pl_lock inject_lock;
     struct pl_job *inject_first, **inject_end;
@@ -56,7 +58,8 @@ static inline struct pl_sched *pl_sched_of(struct plait_executor *ex)
     return (struct pl_sched *)ex;
 }
 
-/* Prepares the shared part for `regular` workers and room for more up to `slots`; `ex` has been initialised.
+/* Prepares the shared part for `regular` workers and room for more up to `slots`; `ex` has been
+ * initialised.
  * 0 or a negative errno, with nothing to undo. */
 int pl_sched_init(struct pl_sched *s, unsigned regular, unsigned slots);
 
@@ -77,8 +80,8 @@ void pl_sched_close_queue(struct pl_sched *s);
 bool pl_is_sched(const struct plait_executor *ex);
 
 /* Starts a job: on the calling worker's deque when it is one of this scheduler's, else through the
- * injector. 0; -ENOMEM; -EAGAIN: full and PLAIT_FULL_FAIL; -ESHUTDOWN; -ECANCELED, -ETIMEDOUT while it
- * waited for room. */
+ * injector. 0; -ENOMEM; -EAGAIN: full and PLAIT_FULL_FAIL; -ESHUTDOWN; -ECANCELED, -ETIMEDOUT while
+ * it waited for room. */
 int pl_sched_submit(struct pl_sched *s, struct pl_job *job);
 
 /* Whether worker w may start jobs: a spare only while enough others are blocked. */
@@ -92,8 +95,8 @@ static inline bool pl_sched_may_take(const struct pl_sched *s, const struct pl_w
 struct pl_job *pl_sched_take(struct pl_sched *s, struct pl_worker *w);
 struct pl_job *pl_sched_steal(struct pl_sched *s, struct pl_worker *w);
 
-/* There is a new job: wakes a sleeper unless somebody is searching. After publishing the job; contains
- * the fence. */
+/* There is a new job: wakes a sleeper unless somebody is searching. After publishing the job;
+ * contains the fence. */
 void pl_sched_wake_one(struct pl_sched *s);
 void pl_sched_wake_all(struct pl_sched *s);
 

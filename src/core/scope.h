@@ -3,24 +3,24 @@
  * scope.h - the inside of a plait_scope.
  *
  * DESIGN
- *   Children are records of the scope: the first few in the scope itself, on the owner's stack, so that a
- *   fork costs no allocation; the others from the worker's slab. A child that was not stolen is popped by
- *   the owner in plait_scope_end() and run on the owner's own stack (the child may suspend there: the
- *   owner waits for it anyway), so a fork costs a push and a pop.
+ *   Children are records of the scope: the first few in the scope itself, on the owner's stack, so
+ *   that a fork costs no allocation; the others from the worker's slab. A child that was not stolen
+ *   is popped by the owner in plait_scope_end() and run on the owner's own stack (the child may
+ *   suspend there: the owner waits for it anyway), so a fork costs a push and a pop.
  *
- *   Counting. `spawned` and `joined` belong to the owner's thread: children that end on it are counted in
- *   `joined` without atomics. Children that end elsewhere add 1 to `balance`. The owner that runs out of
- *   work subtracts from `balance` the number it still waits for, and is woken by whoever brings it to 0.
- *   From then on (`joining`) children on its own thread use `balance` too.
+ *   Counting. `spawned` and `joined` belong to the owner's thread: children that end on it are
+ *   counted in `joined` without atomics. Children that end elsewhere add 1 to `balance`. The owner
+ *   that runs out of work subtracts from `balance` the number it still waits for, and is woken by
+ *   whoever brings it to 0. From then on (`joining`) children on its own thread use `balance` too.
  *   Acquire-release on `balance`: the results of the children are visible to who sees it complete.
- *   The owner leaves only through the wake, when it had to wait: so the waker may touch the scope until
- *   its swap on the wait's word.
+ *   The owner leaves only through the wake, when it had to wait: so the waker may touch the scope
+ *   until its swap on the wait's word.
  *
- *   `all` lists every record ever used, newest first; records are reused but never leave the list, so a
- *   canceller may walk it while the owner adds (release at the head pairs with its acquire).
+ *   `all` lists every record ever used, newest first; records are reused but never leave the list,
+ *   so a canceller may walk it while the owner adds (release at the head pairs with its acquire).
  *
- *   A post to the scope's owner can only be under way when `cancel` is marked, and who marks it by a
- *   child's failure does so before that child counts as ended: so plait_scope_end() ends the
+ *   A post to the scope's owner can only be under way when `cancel` is marked, and who marks it by
+ *   a child's failure does so before that child counts as ended: so plait_scope_end() ends the
  *   notification only in a marked scope.
  */
 #ifndef PL_CORE_SCOPE_H
@@ -71,8 +71,8 @@ _Static_assert(sizeof(struct pl_scope) <= sizeof(plait_scope), "plait_scope is t
 /* Marks the scope and tells its children and its owner. Any thread. */
 void pl_scope_cancel(struct pl_scope *s, enum plait_reason reason);
 
-/* The strand whose innermost scope is `s` was cancelled, perhaps further out: tells the children of each
- * scope of its task that this concerns. */
+/* The strand whose innermost scope is `s` was cancelled, perhaps further out: tells the children of
+ * each scope of its task that this concerns. */
 void pl_scope_pass_on(struct pl_scope *s);
 
 #endif

@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: MIT
-// slab.c - the exchange of batches between workers and the shared store, and where memory comes from.
+// SPDX-License-Identifier: MIT slab.c - the exchange of batches between workers and the shared
+// store, and where memory comes from.
 #include "core/slab.h"
 #include "os/alloc.h"
 
@@ -9,7 +9,7 @@ struct pl_slab_chunk {
     char items[];
 };
 
-static const size_t class_bytes[PL_SLAB_CLASSES] = {128, 256, 512};
+static const size_t class_bytes[PL_SLAB_CLASSES] = { 128, 256, 512 };
 
 /* A batch of new records, chained. */
 static struct pl_slab_item *carve(struct pl_slab_shared *shared, int class)
@@ -50,7 +50,7 @@ bool pl_slab_refill(struct pl_slab *s, struct pl_slab_shared *shared, int class)
     struct pl_slab_list *l = &s->lists[class];
     if (s->full[class].first) {
         *l = s->full[class];
-        s->full[class] = (struct pl_slab_list){0};
+        s->full[class] = (struct pl_slab_list){ 0 };
         return true;
     }
     unsigned count = PL_SLAB_BATCH;
@@ -77,7 +77,7 @@ void pl_slab_spill(struct pl_slab *s, struct pl_slab_shared *shared, int class)
 {
     struct pl_slab_item *batch = s->full[class].first;
     s->full[class] = s->lists[class];
-    s->lists[class] = (struct pl_slab_list){0};
+    s->lists[class] = (struct pl_slab_list){ 0 };
     if (!batch)
         return;
     pl_lock(&shared->lock);

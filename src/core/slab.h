@@ -2,10 +2,10 @@
 /*
  * slab.h - small records (futures, scopes' children) without malloc on the hot path.
  *
- * Each worker keeps free lists of its own, in three classes. Lists that grow long go to the scheduler's
- * shared store a batch at a time, and come back from there: so one worker may allocate what another frees.
- * Memory is returned to the system when the scheduler goes. Page faults, not malloc, are what a million
- * records cost (2.5 us a page here), so warm memory is kept.
+ * Each worker keeps free lists of its own, in three classes. Lists that grow long go to the
+ * scheduler's shared store a batch at a time, and come back from there: so one worker may allocate
+ * what another frees. Memory is returned to the system when the scheduler goes. Page faults, not
+ * malloc, are what a million records cost (2.5 us a page here), so warm memory is kept.
  */
 #ifndef PL_CORE_SLAB_H
 #define PL_CORE_SLAB_H
@@ -28,7 +28,8 @@ struct pl_slab_list {
 
 struct pl_slab {
     struct pl_slab_list lists[PL_SLAB_CLASSES];
-    struct pl_slab_list full[PL_SLAB_CLASSES]; /* one whole batch aside, so that a program that swings
+    struct pl_slab_list
+        full[PL_SLAB_CLASSES]; /* one whole batch aside, so that a program that swings
                                                   around a boundary does not exchange at each step */
 };
 
@@ -63,7 +64,8 @@ static inline void *pl_slab_alloc(struct pl_slab *s, struct pl_slab_shared *shar
     return item;
 }
 
-static inline void pl_slab_free(struct pl_slab *s, struct pl_slab_shared *shared, int class, void *p)
+static inline void pl_slab_free(struct pl_slab *s, struct pl_slab_shared *shared, int class,
+                                void *p)
 {
     struct pl_slab_list *l = &s->lists[class];
     if (__builtin_expect(l->count >= PL_SLAB_BATCH, 0))
@@ -74,12 +76,12 @@ static inline void pl_slab_free(struct pl_slab *s, struct pl_slab_shared *shared
     l->count++;
 }
 
-/* Frees a record from a thread that is no worker of the scheduler. True when it was the last one of a
- * closed store. */
+/* Frees a record from a thread that is no worker of the scheduler. True when it was the last one of
+ * a closed store. */
 bool pl_slab_free_shared(struct pl_slab_shared *shared, int class, void *p);
 
-/* The workers have gone: `outstanding` records are held by others, less those that they freed already. Returns whether
- * there are none. */
+/* The workers have gone: `outstanding` records are held by others, less those that they freed
+ * already. Returns whether there are none. */
 bool pl_slab_shared_close(struct pl_slab_shared *shared, uint64_t outstanding);
 
 /* Returns all memory. */

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #define TEXT_(x) #x
-#define TEXT(x) TEXT_(x)
+#define TEXT(x)  TEXT_(x)
 
 const char *plait_version(void)
 {

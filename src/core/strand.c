@@ -138,7 +138,7 @@ enum pl_wait_state pl_wait(struct pl_wait *w, int64_t deadline)
             pl_fiber_suspend(pl_fiber_of(s)); /* the firer has made it ready */
         return wait_state(w);
     }
-    struct timer t = {.wait = w, .why = PL_WAIT_TIMEOUT};
+    struct timer t = { .wait = w, .why = PL_WAIT_TIMEOUT };
     t.node.key = deadline > 0 ? deadline : PLAIT_NEVER;
     if (s->cancel && s->cancel->deadline <= t.node.key && s->cancel->deadline != PLAIT_NEVER) {
         t.node.key = s->cancel->deadline;
@@ -164,7 +164,8 @@ _Atomic uint64_t pl_cancel_epoch = 1;
 
 int pl_strand_marked_slow(struct pl_strand *s)
 {
-    /* The count is read before the walk: what is marked meanwhile makes the next look walk again. */
+    /* The count is read before the walk: what is marked meanwhile makes the next look walk again.
+     * */
     uint64_t epoch = atomic_load(&pl_cancel_epoch);
     enum plait_reason reason = pl_cancel_chain(s->cancel);
     if (reason == PLAIT_REASON_NONE)

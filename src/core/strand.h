@@ -3,18 +3,19 @@
  * strand.h - a flow of control, and how it waits: the same for a fiber and for a plain thread.
  *
  * DESIGN
- *   Everything that waits in plait waits through struct pl_wait: a word that goes from ARMED to the reason
- *   why the wait ended, exactly once, by compare-and-swap. Whoever wins the swap makes the strand run
- *   again; all others do nothing. A fiber is made ready on its own worker (directly, or through the
- *   worker's inbox from another thread); a plain thread sleeps in a futex on the word itself.
+ *   Everything that waits in plait waits through struct pl_wait: a word that goes from ARMED to the
+ *   reason why the wait ended, exactly once, by compare-and-swap. Whoever wins the swap makes the
+ *   strand run again; all others do nothing. A fiber is made ready on its own worker (directly, or
+ *   through the worker's inbox from another thread); a plain thread sleeps in a futex on the word
+ *   itself.
  *
- *   The record lives in the waiting frame. Whoever may fire it finds it through some list; the waiter
- *   takes itself off that list under the list's lock before its frame goes, and lists fire under their
- *   lock: so nobody fires a dead record.
+ *   The record lives in the waiting frame. Whoever may fire it finds it through some list; the
+ *   waiter takes itself off that list under the list's lock before its frame goes, and lists fire
+ *   under their lock: so nobody fires a dead record.
  *
- *   Cancellation. A canceller marks the node (cancel.h) and tells what it belongs to (notify.h); that ends
- *   in pl_strand_interrupt(), on the strand's own worker, or for a plain thread under the strand's lock.
- *   A superfluous interrupt finds nothing to do and does nothing.
+ *   Cancellation. A canceller marks the node (cancel.h) and tells what it belongs to (notify.h);
+ *   that ends in pl_strand_interrupt(), on the strand's own worker, or for a plain thread under the
+ *   strand's lock. A superfluous interrupt finds nothing to do and does nothing.
  */
 #ifndef PL_CORE_STRAND_H
 #define PL_CORE_STRAND_H
@@ -36,13 +37,13 @@ enum pl_wait_state {
 };
 
 struct pl_strand {
-    struct pl_worker *worker;   /* NULL: a plain thread */
-    struct pl_cancel *cancel;   /* innermost node, or NULL */
-    struct pl_scope *scope;     /* innermost open scope of this strand's task, or NULL */
-    struct pl_wait *waiting;    /* while it waits interruptibly; a plain thread's under `lock` */
-    const char *task;           /* name of the running task, or NULL */
-    uint64_t clean;             /* pl_cancel_epoch when its chain was last found clean; 0: unknown */
-    _Atomic uint32_t lock;      /* plain threads only: waiting and scope against cancellers */
+    struct pl_worker *worker; /* NULL: a plain thread */
+    struct pl_cancel *cancel; /* innermost node, or NULL */
+    struct pl_scope *scope;   /* innermost open scope of this strand's task, or NULL */
+    struct pl_wait *waiting;  /* while it waits interruptibly; a plain thread's under `lock` */
+    const char *task;         /* name of the running task, or NULL */
+    uint64_t clean;           /* pl_cancel_epoch when its chain was last found clean; 0: unknown */
+    _Atomic uint32_t lock;    /* plain threads only: waiting and scope against cancellers */
 };
 
 struct pl_wait {
@@ -52,7 +53,8 @@ struct pl_wait {
                                              on the worker's thread. NULL: fire */
 };
 
-/* The calling strand. Never NULL. Not to be cached across a wait by callers on plain threads only. */
+/* The calling strand. Never NULL. Not to be cached across a wait by callers on plain threads only.
+ * */
 struct pl_strand *pl_strand_current(void);
 
 static inline void pl_wait_init(struct pl_wait *w, struct pl_strand *s)
@@ -65,20 +67,21 @@ static inline void pl_wait_init(struct pl_wait *w, struct pl_strand *s)
 /* Ends the wait; true when this call did. Any thread. */
 bool pl_wait_fire(struct pl_wait *w, enum pl_wait_state why);
 
-/* Waits until w is fired, at most until the deadline (0 or PLAIT_NEVER: none), and not when the strand is
- * cancelled: then it returns PL_WAIT_CANCELLED, at once if it is already so and w has not been fired.
- * Call on the strand that w names. */
+/* Waits until w is fired, at most until the deadline (0 or PLAIT_NEVER: none), and not when the
+ * strand is cancelled: then it returns PL_WAIT_CANCELLED, at once if it is already so and w has not
+ * been fired. Call on the strand that w names. */
 enum pl_wait_state pl_wait(struct pl_wait *w, int64_t deadline);
 
-/* The same, but neither cancellation nor a deadline ends it: for joins, and for operations that must be
- * reaped. */
+/* The same, but neither cancellation nor a deadline ends it: for joins, and for operations that
+ * must be reaped. */
 void pl_wait_uninterrupted(struct pl_wait *w);
 
-/* Looks again whether the strand is cancelled, and ends its wait if so. On its worker's thread; for a plain
- * thread's strand, on any. */
+/* Looks again whether the strand is cancelled, and ends its wait if so. On its worker's thread; for
+ * a plain thread's strand, on any. */
 void pl_strand_interrupt(struct pl_strand *s);
 
-/* A plain thread's `waiting` and `scope` change under this lock. Short, never held while waiting. */
+/* A plain thread's `waiting` and `scope` change under this lock. Short, never held while waiting.
+ * */
 void pl_strand_lock(struct pl_strand *s);
 void pl_strand_unlock(struct pl_strand *s);
 
@@ -99,7 +102,8 @@ int pl_strand_cancelled(struct pl_strand *s);
 /* Lets the others of its worker go first. 0, or why it is cancelled. */
 int pl_strand_yield(struct pl_strand *s);
 
-/* Where a plait call may suspend: in a cruel build it always does, so that no code can rely on luck. */
+/* Where a plait call may suspend: in a cruel build it always does, so that no code can rely on
+ * luck. */
 #if PL_CRUEL
 static inline void pl_strand_point(void)
 {

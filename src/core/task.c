@@ -82,5 +82,5 @@ int plait_buffer_append(struct plait_buffer *b, const void *data, size_t bytes)
 void plait_buffer_free(struct plait_buffer *b)
 {
     pl_free_mem(b->data);
-    *b = (struct plait_buffer){0};
+    *b = (struct plait_buffer){ 0 };
 }

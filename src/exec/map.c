@@ -14,7 +14,7 @@
 int plait_map_task(plait_executor *ex, const struct plait_task *task, const void *in, void *out,
                    size_t n, int *codes)
 {
-    struct pl_map_job j = {ex, task, in, out, n, codes};
+    struct pl_map_job j = { ex, task, in, out, n, codes };
     int e = pl_strand_cancelled(pl_strand_current());
     if (e < 0 || n == 0)
         return e;
@@ -62,7 +62,7 @@ static void take_oldest(const struct pl_map_job *j, struct window *w)
         fail(j, w, f->code);
     else if (j->out && pl_future_is_bytes(f)) {
         ((struct plait_buffer *)j->out)[i] = f->extra->bytes_out;
-        f->extra->bytes_out = (struct plait_buffer){0};
+        f->extra->bytes_out = (struct plait_buffer){ 0 };
     } else if (j->out)
         memcpy(j->out + i * j->task->out_bytes, pl_future_out(f), j->task->out_bytes);
     pl_future_unref(f);
@@ -70,7 +70,7 @@ static void take_oldest(const struct pl_map_job *j, struct window *w)
 
 int pl_map_futures(const struct pl_map_job *j)
 {
-    struct window w = {.size = j->n < WINDOW ? j->n : WINDOW};
+    struct window w = { .size = j->n < WINDOW ? j->n : WINDOW };
     w.futures = pl_alloc(w.size * sizeof(plait_future *));
     if (!w.futures)
         return -ENOMEM;

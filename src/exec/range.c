@@ -3,13 +3,13 @@
  * range.c - a map on fibers and threads: ranges that split themselves.
  *
  * DESIGN
- *   A range is one job that runs its items one after the other, at the cost of a call each. It gives half
- *   of what is left away whenever its worker's deque is empty, so that there is always something to steal
- *   and never more pieces than thieves (lazy binary splitting: Tzannes, Caragea, Barua, Vishkin 2010). And
- *   it gives all of the rest away when an item suspends, so that a waiting item holds up no other.
- *   `left` counts items; whoever brings it to 0 fires the map's wait, and touches the map no more.
- *   `active` lists the ranges that run, under the lock, so that a cancel reaches each of them; a range
- *   leaves the list after the end of its notification.
+ *   A range is one job that runs its items one after the other, at the cost of a call each. It
+ *   gives half of what is left away whenever its worker's deque is empty, so that there is always
+ *   something to steal and never more pieces than thieves (lazy binary splitting: Tzannes, Caragea,
+ *   Barua, Vishkin 2010). And it gives all of the rest away when an item suspends, so that a
+ *   waiting item holds up no other. `left` counts items; whoever brings it to 0 fires the map's
+ *   wait, and touches the map no more. `active` lists the ranges that run, under the lock, so that
+ *   a cancel reaches each of them; a range leaves the list after the end of its notification.
  */
 #include "base/bug.h"
 #include "core/sched.h"
@@ -86,7 +86,8 @@ static void item_ended(struct map *m, size_t i, int code)
 static void items_ended(struct map *m, size_t count)
 {
     /* Acquire-release: the last one sees all results. The wait is fired under the lock, so that a
-     * cancelled caller can exchange it; the lock's memory is the caller's, who takes it once more. */
+     * cancelled caller can exchange it; the lock's memory is the caller's, who takes it once more.
+     * */
     if (atomic_fetch_sub_explicit(&m->left, count, memory_order_acq_rel) != count)
         return;
     pl_lock(&m->lock);
@@ -196,7 +197,7 @@ static void run(struct pl_job *job, int refused)
 int pl_map_ranges(const struct pl_map_job *j)
 {
     struct pl_strand *s = pl_strand_current();
-    struct map m = {.job = j, .error_at = j->n};
+    struct map m = { .job = j, .error_at = j->n };
     struct pl_sched *sched = pl_sched_of(j->ex);
     pl_cancel_init(&m.cancel, s->cancel ? s->cancel : &j->ex->root, 0);
     atomic_init(&m.left, j->n);

@@ -3,9 +3,9 @@
  * stream.c - a map over inputs that come one at a time, with a bounded number in flight.
  *
  * DESIGN
- *   `window` entries, each with room for one future, are all the memory there is. In order, they are a
- *   ring: the oldest is waited for. As completed, a mailbox says which entry is next, and a list holds
- *   the empty ones.
+ *   `window` entries, each with room for one future, are all the memory there is. In order, they
+ *   are a ring: the oldest is waited for. As completed, a mailbox says which entry is next, and a
+ *   list holds the empty ones.
  */
 #include "base/bug.h"
 #include "core/mailbox.h"
@@ -27,9 +27,9 @@ struct plait_stream {
     struct plait_stream_options options;
     struct pl_mailbox box;
     struct entry *empty;
-    size_t fed, taken; /* inputs so far, items handed out so far */
-    bool ended;        /* no more inputs */
-    int error;         /* why, when not by their end */
+    size_t fed, taken;     /* inputs so far, items handed out so far */
+    bool ended;            /* no more inputs */
+    int error;             /* why, when not by their end */
     plait_future *current; /* of the item that the caller looks at */
     struct plait_span bytes;
     void *in;
@@ -39,7 +39,7 @@ struct plait_stream {
 int plait_stream_open_task(plait_stream **ret, plait_executor *ex, const struct plait_task *task,
                            const struct plait_stream_options *options)
 {
-    struct plait_stream_options o = {0};
+    struct plait_stream_options o = { 0 };
     memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
     if (!o.next)
         PL_BUG("plait_stream_open() needs .next, which produces the inputs");
@@ -82,7 +82,7 @@ static struct entry *empty_entry(struct plait_stream *s)
 /* Starts tasks until the window is full or the inputs have ended. */
 static void feed(struct plait_stream *s)
 {
-    struct plait_submit_options o = {.size = sizeof o, .timeout_ns = s->options.timeout_ns};
+    struct plait_submit_options o = { .size = sizeof o, .timeout_ns = s->options.timeout_ns };
     while (!s->ended && s->fed - s->taken < s->options.window) {
         int got = s->options.next(s->options.arg, s->in);
         plait_future *f;
@@ -131,9 +131,9 @@ int plait_stream_next(plait_stream *s, struct plait_item *ret)
     entry->next_empty = s->empty;
     s->empty = entry;
     s->taken++;
-    *ret = (struct plait_item){.index = entry->index, .code = f->code, .error = plait_error(f)};
+    *ret = (struct plait_item){ .index = entry->index, .code = f->code, .error = plait_error(f) };
     if (f->code >= 0 && pl_future_is_bytes(f)) {
-        s->bytes = (struct plait_span){f->extra->bytes_out.data, f->extra->bytes_out.bytes};
+        s->bytes = (struct plait_span){ f->extra->bytes_out.data, f->extra->bytes_out.bytes };
         ret->out = &s->bytes;
     } else if (f->code >= 0) {
         ret->out = pl_future_out(f);

@@ -96,10 +96,9 @@ ssize_t pl_socket_receive(int fd, void *message, size_t bytes, int *fds, unsigne
         return err;
     union control control;
     struct iovec iov = { message, bytes };
-    struct msghdr m = { .msg_iov = &iov,
-                        .msg_iovlen = 1,
-                        .msg_control = &control,
-                        .msg_controllen = sizeof control };
+    struct msghdr m = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control
+    };
     ssize_t n;
     do
         n = recvmsg(fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);

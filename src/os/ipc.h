@@ -30,8 +30,8 @@ int pl_socket_pair(int fds[2]);
 enum { PL_SOCKET_FDS = 8 };
 int pl_socket_send(int fd, const void *message, size_t bytes, const int *fds, unsigned fd_count);
 
-// Receives one message. Its bytes (0: the peer is gone); -EAGAIN: none is there. *fd_count: the room
-// in fds before, how many came after; what finds no room is closed.
+// Receives one message. Its bytes (0: the peer is gone); -EAGAIN: none is there. *fd_count: the
+// room in fds before, how many came after; what finds no room is closed.
 ssize_t pl_socket_receive(int fd, void *message, size_t bytes, int *fds, unsigned *fd_count);
 
 // Waits until fd can be read (written), or the peer is gone. 0, -ETIMEDOUT, or a negative errno.
@@ -76,7 +76,6 @@ void pl_bell_clear(int fd);
 struct pl_poller {
     int fd;
 };
-
 
 int pl_poller_init(struct pl_poller *p);
 void pl_poller_done(struct pl_poller *p);

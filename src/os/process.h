@@ -21,10 +21,10 @@ struct pl_exit {
 
 /*
  * Starts this very program again (the same inode, also when its file was replaced), with the
- * standard descriptors of this process but stdin, which reads /dev/null; with `channel` as descriptor
- * PL_PROCESS_CHANNEL and no other; in a process group of its own; with every signal at its default
- * and none blocked; with the environment of this process plus `marker` ("NAME=value"). Does not
- * copy the memory of this process, however large. 0 and the pid; a negative errno.
+ * standard descriptors of this process but stdin, which reads /dev/null; with `channel` as
+ * descriptor PL_PROCESS_CHANNEL and no other; in a process group of its own; with every signal at
+ * its default and none blocked; with the environment of this process plus `marker` ("NAME=value").
+ * Does not copy the memory of this process, however large. 0 and the pid; a negative errno.
  */
 enum { PL_PROCESS_CHANNEL = 3 };
 int pl_process_spawn_self(const char *argv0, const char *title, const char *marker, int channel,

@@ -5,9 +5,9 @@
 
 /*
  * From now on `look` is called, on the faulting thread's alternate stack, with the address of each
- * SIGSEGV or SIGBUS; it must be async-signal-safe. Then the action that was installed before runs, or the
- * default one: nothing is swallowed. Installed once a process; later calls with the same `look` do
- * nothing. 0 or a negative errno.
+ * SIGSEGV or SIGBUS; it must be async-signal-safe. Then the action that was installed before runs,
+ * or the default one: nothing is swallowed. Installed once a process; later calls with the same
+ * `look` do nothing. 0 or a negative errno.
  */
 int pl_segv_watch(void (*look)(void *address));
 

@@ -3,18 +3,20 @@
  * audit.c - finding tasks that a worker has lost, so that no future hangs.
  *
  * DESIGN
- *   A task may write anywhere in its worker, also over the memory that the worker shares with the host. Most of
- *   that is noticed at once (reap.c). What is not: a promise to be woken that was overwritten, a ring entry
- *   that vanished, a state that says "running" of a task that nobody runs. The worker lives then, and waits.
+ *   A task may write anywhere in its worker, also over the memory that the worker shares with the
+ *   host. Most of that is noticed at once (reap.c). What is not: a promise to be woken that was
+ *   overwritten, a ring entry that vanished, a state that says "running" of a task that nobody
+ *   runs. The worker lives then, and waits.
  *
- *   So, a few times a second while tasks are in flight, the supervisor looks at each worker that has made no
- *   progress since it last looked: it rings and reaps as if it had been told to, and calls the roll. The
- *   worker's listener answers with the slots that its dispatchers are at, from memory that is not shared. A
- *   worker that has room to run more than it does, and still makes no progress until the next look, has lost
- *   what it was given, and is killed; its death then settles everything (hands.c).
+ *   So, a few times a second while tasks are in flight, the supervisor looks at each worker that
+ *   has made no progress since it last looked: it rings and reaps as if it had been told to, and
+ *   calls the roll. The worker's listener answers with the slots that its dispatchers are at, from
+ *   memory that is not shared. A worker that has room to run more than it does, and still makes no
+ *   progress until the next look, has lost what it was given, and is killed; its death then settles
+ *   everything (hands.c).
  *
- *   A worker that does not answer (it is stopped, or the machine is very busy) is left alone: that is what
- *   timeouts are for.
+ *   A worker that does not answer (it is stopped, or the machine is very busy) is left alone: that
+ *   is what timeouts are for.
  *
  *   While nothing is submitted the audit is off, and the supervisor sleeps for as long as it likes.
  */
@@ -66,8 +68,9 @@ static void audit_hand(struct pl_hand *h)
         return;
     }
     if (h->roll_answered && has_lost_one(h)) {
-        pl_hand_kill(h, "it lost a task that it was given: it has overwritten the memory that it shares "
-                        "with the program");
+        pl_hand_kill(
+            h, "it lost a task that it was given: it has overwritten the memory that it shares "
+               "with the program");
         return;
     }
     h->roll_answered = false;

@@ -12,7 +12,7 @@
 
 // The loader lists the program first, under an empty name.
 struct search {
-    uintptr_t address;             // by address
+    uintptr_t address;              // by address
     const struct pl_module *wanted; // or by description
     struct pl_module found;
     int result;

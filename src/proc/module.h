@@ -11,7 +11,7 @@
 #define PL_PATH_MAX     512
 
 struct pl_module {
-    uint32_t is_program; // the executable itself
+    uint32_t is_program;     // the executable itself
     uint32_t build_id_bytes; // 0: it has none
     unsigned char build_id[PL_BUILD_ID_MAX];
     char path[PL_PATH_MAX];

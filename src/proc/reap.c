@@ -3,13 +3,13 @@
  * reap.c - taking what workers have finished, and completing futures.
  *
  * DESIGN
- *   Whatever is read from the shared memory is hostile: a task may have written anywhere. A slot number
- *   comes out of the ring only where the hand's books say that a task is in it; lengths and places follow
- *   from the task's declaration, or are copied once and checked. What does not fit is the end of that worker,
- *   and of nothing else.
+ *   Whatever is read from the shared memory is hostile: a task may have written anywhere. A slot
+ *   number comes out of the ring only where the hand's books say that a task is in it; lengths and
+ *   places follow from the task's declaration, or are copied once and checked. What does not fit is
+ *   the end of that worker, and of nothing else.
  *
- *   Small results are copied under the lock. Large ones, and the completion of futures with all their
- *   callbacks, wait until it is given back.
+ *   Small results are copied under the lock. Large ones, and the completion of futures with all
+ *   their callbacks, wait until it is given back.
  */
 #include "proc/pool.h"
 
@@ -94,7 +94,8 @@ static int keep_bytes(plait_future *f, const void *data, uint32_t bytes)
 }
 
 // Where the worker says that its result is, and how large; false when that cannot be.
-static bool result_at(struct pl_flight *fl, struct pl_slot *s, enum pl_place *place, uint32_t *bytes)
+static bool result_at(struct pl_flight *fl, struct pl_slot *s, enum pl_place *place,
+                      uint32_t *bytes)
 {
     plait_future *f = fl->future;
     *place = (enum pl_place)s->out_place; // one copy each, before they are checked
@@ -142,7 +143,8 @@ bool pl_hand_land(struct pl_hand *h, struct pl_flight *fl, struct pl_after *afte
     plait_future *f = pl_flight_clear(p, fl);
     if (cargo) {
         f->code = code;
-        atomic_store_explicit(&f->notify.phase, PL_PHASE_ENDED, memory_order_relaxed); // under the lock
+        atomic_store_explicit(&f->notify.phase, PL_PHASE_ENDED,
+                              memory_order_relaxed); // under the lock
         if (!land_later(f, fd, bytes, after)) {
             pl_fd_close(fd);
             pl_pool_end(p, f, -ENOMEM, PLAIT_REASON_NONE, after);
@@ -277,10 +279,10 @@ static bool load(struct pl_pool *p, struct pl_loading *l, struct pl_after *more)
     for (struct pl_loading *next; l; l = next) {
         plait_future *f = l->future;
         next = l->next;
-        int fd = pl_future_is_bytes(f) ? pl_memfd_of("plait-argument", pl_future_bytes_in(f)->data,
-                                                     pl_future_bytes_in(f)->bytes)
-                                       : pl_memfd_of("plait-argument", pl_future_in(f),
-                                                     f->task->in_bytes);
+        int fd = pl_future_is_bytes(f)
+                     ? pl_memfd_of("plait-argument", pl_future_bytes_in(f)->data,
+                                   pl_future_bytes_in(f)->bytes)
+                     : pl_memfd_of("plait-argument", pl_future_in(f), f->task->in_bytes);
         pl_lock(&p->lock);
         pl_pool_loaded(p, l, fd, more);
         if (next)
@@ -305,7 +307,8 @@ void pl_pool_unlock(struct pl_pool *p, struct pl_after *after)
         if (!load(p, now.loadings, &more))
             break;
     } while (true);
-    // Nothing of ours is touched after the last one went, unless this thread sees the end of the pool.
+    // Nothing of ours is touched after the last one went, unless this thread sees the end of the
+    // pool.
     if (count == 0 || atomic_fetch_sub(&p->alive, count) != count ||
         atomic_load(&p->ex.state) == PL_EXECUTOR_OPEN)
         return;
@@ -400,7 +403,8 @@ void pl_pool_help(struct plait_executor *ex, plait_future *f, int64_t deadline)
     struct led led = { .waiter.fire = wake_leader, .pool = p };
     bool watching = false;
     while (!doze(p, f, deadline)) {
-        // A thread in a scope may be cancelled; the ordinary wait knows how to end then, this one not.
+        // A thread in a scope may be cancelled; the ordinary wait knows how to end then, this one
+        // not.
         if (pl_strand_current()->cancel || pl_clock_left(deadline) == 0)
             break;
         if (!watching && !pl_future_watch(f, &led.waiter))

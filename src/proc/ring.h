@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * ring.h - the memory that the host shares with one worker: slots, two rings, and how each side sleeps.
+ * ring.h - the memory that the host shares with one worker: slots, two rings, and how each side
+ * sleeps.
  *
  * DESIGN
- *   One mapping a worker and nothing in it shared with a third: a worker that is killed at any instruction,
- *   or that writes rubbish here, can harm only the tasks that it was given.
+ *   One mapping a worker and nothing in it shared with a third: a worker that is killed at any
+ *   instruction, or that writes rubbish here, can harm only the tasks that it was given.
  *
  *   A slot carries one task there and its result back. Its state:
  *
@@ -13,31 +14,32 @@
  *                          |      by CAS
  *                          +--host, by CAS--> REVOKED --worker hands it back--> EMPTY (host)
  *
- *   The swap from QUEUED decides who has the task. When a worker is dead the states alone tell what became
- *   of its tasks: QUEUED ones have not started and run elsewhere, STARTED ones are lost, DONE ones count,
- *   whether or not their ring entry was written.
+ *   The swap from QUEUED decides who has the task. When a worker is dead the states alone tell what
+ *   became of its tasks: QUEUED ones have not started and run elsewhere, STARTED ones are lost,
+ *   DONE ones count, whether or not their ring entry was written.
  *
- *   A ring carries slot numbers in one direction, one producer and one consumer. A cell holds the slot and
- *   the position at which it was written; the consumer compares the position with its own, so there are
- *   neither head nor tail to share, and one cache line less moves for each task:
+ *   A ring carries slot numbers in one direction, one producer and one consumer. A cell holds the
+ *   slot and the position at which it was written; the consumer compares the position with its own,
+ *   so there are neither head nor tail to share, and one cache line less moves for each task:
  *
  *        31                    8 7        0
  *       +-----------------------+----------+
  *       | position mod 2^24     |   slot   |      positions start at PL_SLOTS: a zeroed cell is no entry
  *       +-----------------------+----------+
  *
- *   A slot is in one place only: free (host's own list), in `work`, in the worker's hands, or in `done`. So
- *   neither ring can overflow.
+ *   A slot is in one place only: free (host's own list), in `work`, in the worker's hands, or in
+ *   `done`. So neither ring can overflow.
  *
- *   Sleeping. Each side publishes what it produced, then a full fence, then looks whether the other sleeps;
- *   each side publishes that it sleeps, then a full fence, then looks at the ring once more. One of the two
- *   sees the other: no wake-up is lost. Who finds the other asleep takes the word back to awake by a swap,
- *   so that a sleep costs one ring of the bell, however much is produced. [pair WORK] for host to worker,
- *   [pair DONE] for worker to host. tests/unit/ring_model.c explores all of this exhaustively, and fails
- *   when any of the orderings named below is taken away.
+ *   Sleeping. Each side publishes what it produced, then a full fence, then looks whether the other
+ *   sleeps; each side publishes that it sleeps, then a full fence, then looks at the ring once
+ *   more. One of the two sees the other: no wake-up is lost. Who finds the other asleep takes the
+ *   word back to awake by a swap, so that a sleep costs one ring of the bell, however much is
+ *   produced. [pair WORK] for host to worker, [pair DONE] for worker to host.
+ *   tests/unit/ring_model.c explores all of this exhaustively, and fails when any of the orderings
+ *   named below is taken away.
  *
- *   The host does not trust a word of it: it keeps its own books of what is in which slot, takes copies
- *   before it looks, and treats a state that cannot be as the death of the worker.
+ *   The host does not trust a word of it: it keeps its own books of what is in which slot, takes
+ *   copies before it looks, and treats a state that cannot be as the death of the worker.
  */
 #ifndef PL_PROC_RING_H
 #define PL_PROC_RING_H
@@ -96,18 +98,19 @@ enum pl_listener {
 struct pl_channel {
     // Written by the host before the worker exists.
     uint32_t tasks_per_worker;
-    uint32_t io; // enum plait_io_backend
+    uint32_t io;   // enum plait_io_backend
     uint32_t doze; // whether spinning pays: there is more than one CPU
     uint64_t stack_bytes;
     int64_t stall_ns;
     char name[32];
 
-    _Alignas(64) struct pl_ring work;          // host writes
-    _Alignas(64) struct pl_ring done;          // worker writes
-    _Alignas(64) _Atomic uint32_t asleep;      // worker sets; the host clears it and rings the doorbell
-    _Alignas(64) _Atomic uint32_t listener;    // enum pl_listener: host sets; the worker clears and rings
-    _Alignas(64) _Atomic uint32_t taken;       // host: position in `done`; a hint
-    _Alignas(64) _Atomic uint32_t run_ns;      // worker: what a task took of late; a hint
+    _Alignas(64) struct pl_ring work;     // host writes
+    _Alignas(64) struct pl_ring done;     // worker writes
+    _Alignas(64) _Atomic uint32_t asleep; // worker sets; the host clears it and rings the doorbell
+    _Alignas(
+        64) _Atomic uint32_t listener;   // enum pl_listener: host sets; the worker clears and rings
+    _Alignas(64) _Atomic uint32_t taken; // host: position in `done`; a hint
+    _Alignas(64) _Atomic uint32_t run_ns; // worker: what a task took of late; a hint
     _Alignas(64) struct pl_slot slots[PL_SLOTS];
     _Alignas(4096) char spill[PL_SLOTS][PL_SPILL_BYTES]; // costs nothing until touched
 };
@@ -146,8 +149,8 @@ static inline bool pl_slot_take(struct pl_slot *s, enum pl_slot_state to)
                                                    memory_order_relaxed);
 }
 
-// Worker: the result stands in the slot. Release: pairs with the acquire in pl_slot_state(), also when
-// the ring entry is never written because the worker dies here.
+// Worker: the result stands in the slot. Release: pairs with the acquire in pl_slot_state(), also
+// when the ring entry is never written because the worker dies here.
 static inline void pl_slot_finish(struct pl_slot *s)
 {
     atomic_store_explicit(&s->state, PL_SLOT_DONE, memory_order_release);
@@ -192,8 +195,8 @@ static inline enum pl_listener pl_channel_take_listener(struct pl_channel *c)
                                                       memory_order_relaxed);
 }
 
-// Host: from now on `listener` is woken. The caller sleeps only if this returns true: nothing had been
-// finished. [pair DONE]
+// Host: from now on `listener` is woken. The caller sleeps only if this returns true: nothing had
+// been finished. [pair DONE]
 static inline void pl_channel_listen(struct pl_channel *c, enum pl_listener listener)
 {
     atomic_store_explicit(&c->listener, (uint32_t)listener, memory_order_relaxed);

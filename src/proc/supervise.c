@@ -3,13 +3,14 @@
  * supervise.c - the one thread of a pool: births, deaths, deadlines, and reaping when nobody waits.
  *
  * DESIGN
- *   It sleeps in the poller until the zygote, a worker's socket, the bell, or the next timer wants something.
- *   Its turn: what came, what is due, who is to be started, what was finished; then it says that it listens,
- *   looks at the rings once more, and sleeps. While a thread of the program leads (reap.c) it leaves the rings
- *   alone, and is not woken for results.
+ *   It sleeps in the poller until the zygote, a worker's socket, the bell, or the next timer wants
+ *   something. Its turn: what came, what is due, who is to be started, what was finished; then it
+ *   says that it listens, looks at the rings once more, and sleeps. While a thread of the program
+ *   leads (reap.c) it leaves the rings alone, and is not woken for results.
  *
- *   The end. When nothing is alive and nothing more may come, workers are told to stop; after the grace those
- *   that still run are killed. Then the zygote is sent away and reaped, and the thread ends.
+ *   The end. When nothing is alive and nothing more may come, workers are told to stop; after the
+ *   grace those that still run are killed. Then the zygote is sent away and reaped, and the thread
+ *   ends.
  */
 #include "proc/pool.h"
 

@@ -3,10 +3,11 @@
  * table.h - the tasks that host and workers both know, by number.
  *
  * DESIGN
- *   The host writes down every task that is declared when the executor opens: name, sizes, and the module
- *   that it lives in. The zygote loads the modules that it lacks, looks each task up in that very module,
- *   and marks what it found. From then on a task travels as its number. Nothing in the table is a pointer,
- *   and it lives in a memfd, so that a zygote that is started anew gets the same one.
+ *   The host writes down every task that is declared when the executor opens: name, sizes, and the
+ *   module that it lives in. The zygote loads the modules that it lacks, looks each task up in that
+ *   very module, and marks what it found. From then on a task travels as its number. Nothing in the
+ *   table is a pointer, and it lives in a memfd, so that a zygote that is started anew gets the
+ *   same one.
  *
  *   Names are compared with the module: two plug-ins may each have a static `run`.
  */

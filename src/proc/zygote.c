@@ -3,17 +3,18 @@
  * zygote.c - the process that forks workers: small, of one thread, and the parent of them all.
  *
  * DESIGN
- *   The host is never forked: its threads may hold any lock. It starts itself anew instead (plait_main()
- *   leads here before the program does anything), and this clean process forks as often as it is asked,
- *   cheaply, since there is little to copy.
+ *   The host is never forked: its threads may hold any lock. It starts itself anew instead
+ *   (plait_main() leads here before the program does anything), and this clean process forks as
+ *   often as it is asked, cheaply, since there is little to copy.
  *
- *   It is what the workers depend on. They die with it (PDEATHSIG, which is sound because this process has
- *   one thread and lives as long as any of them), and it kills every one of them, with all that they
- *   started, when the host is gone: the control socket ends, or, should a forked copy of the host hold it
- *   open, the host's pidfd says so. So nothing survives the host, however it ends.
+ *   It is what the workers depend on. They die with it (PDEATHSIG, which is sound because this
+ *   process has one thread and lives as long as any of them), and it kills every one of them, with
+ *   all that they started, when the host is gone: the control socket ends, or, should a forked copy
+ *   of the host hold it open, the host's pidfd says so. So nothing survives the host, however it
+ *   ends.
  *
- *   A dead worker's group is killed before the worker is reaped: until then its pid, and so the number of
- *   the group, cannot be given to another.
+ *   A dead worker's group is killed before the worker is reaped: until then its pid, and so the
+ *   number of the group, cannot be given to another.
  */
 #include "proc/zygote.h"
 
@@ -110,7 +111,8 @@ static int adopt(struct zygote *z, unsigned hand, int pid)
     return 0;
 }
 
-static void fork_worker(struct zygote *z, const struct pl_message *m, const int *fds, unsigned count)
+static void fork_worker(struct zygote *z, const struct pl_message *m, const int *fds,
+                        unsigned count)
 {
     int e = -EPROTO, pid = 0;
     if (count == PL_FORK_FDS && m->hand < MAX_HANDS && z->children[m->hand].pid == 0) {
@@ -123,9 +125,11 @@ static void fork_worker(struct zygote *z, const struct pl_message *m, const int 
     }
     for (unsigned i = 0; i < count; i++)
         pl_fd_close(fds[i]);
-    struct pl_message answer = {
-        .kind = PL_MESSAGE_FORKED, .hand = m->hand, .generation = m->generation, .code = e, .pid = pid
-    };
+    struct pl_message answer = { .kind = PL_MESSAGE_FORKED,
+                                 .hand = m->hand,
+                                 .generation = m->generation,
+                                 .code = e,
+                                 .pid = pid };
     if (e == 0)
         z->children[m->hand].generation = m->generation;
     tell(z, &answer, e == 0 ? z->children[m->hand].pidfd : -1);

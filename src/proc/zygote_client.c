@@ -3,9 +3,9 @@
  * zygote_client.c - the host's end of the control socket.
  *
  * DESIGN
- *   A zygote that dies takes its workers with it (the kernel kills them). Nobody tells the host how they
- *   ended then, but their pidfds tell when: each hand is an orphan until its pidfd is readable, and only
- *   then are its tasks settled. Meanwhile a new zygote is started.
+ *   A zygote that dies takes its workers with it (the kernel kills them). Nobody tells the host how
+ *   they ended then, but their pidfds tell when: each hand is an orphan until its pidfd is
+ *   readable, and only then are its tasks settled. Meanwhile a new zygote is started.
  */
 #include "proc/pool.h"
 
@@ -62,9 +62,9 @@ int pl_zygote_start(struct pl_pool *p)
         e = spawn(p, pair[1]);
     pl_fd_close(pair[1]);
     if (e == 0) {
-        struct pl_message m = {
-            .kind = PL_MESSAGE_HELLO, .count = p->table.count, .bytes = p->table.bytes
-        };
+        struct pl_message m = { .kind = PL_MESSAGE_HELLO,
+                                .count = p->table.count,
+                                .bytes = p->table.bytes };
         e = pl_zygote_send(p, &m, &p->table.fd, 1);
     }
     if (e < 0)
@@ -148,8 +148,7 @@ static void orphan(struct pl_pool *p, struct pl_hand *h, struct pl_after *after)
 
 void pl_orphan_ended(struct pl_pool *p, struct pl_hand *h, struct pl_after *after)
 {
-    if (h->state != PL_HAND_DYING || h->pidfd < 0 ||
-        pl_fd_wait_readable(h->pidfd, PL_FOREVER) < 0)
+    if (h->state != PL_HAND_DYING || h->pidfd < 0 || pl_fd_wait_readable(h->pidfd, PL_FOREVER) < 0)
         return;
     struct pl_exit end;
     struct pl_message m = { .hand = h->index,

@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: MIT
-// barrier.c - a round ends when all parties have arrived; who waits for it waits for the round to change.
+// SPDX-License-Identifier: MIT barrier.c - a round ends when all parties have arrived; who waits
+// for it waits for the round to change.
 #include "base/bug.h"
 #include "core/park.h"
 #include <errno.h>
@@ -9,14 +9,15 @@ void plait_barrier_init(plait_barrier *b, uint32_t parties)
 {
     if (parties == 0)
         PL_BUG("a barrier has at least one party");
-    *b = (plait_barrier){.private_parties = parties};
+    *b = (plait_barrier){ .private_parties = parties };
 }
 
 int plait_barrier_wait(plait_barrier *b)
 {
     uint32_t round = __atomic_load_n(&b->private_round, __ATOMIC_ACQUIRE);
     if (__atomic_add_fetch(&b->private_arrived, 1, __ATOMIC_ACQ_REL) == b->private_parties) {
-        __atomic_store_n(&b->private_arrived, 0, __ATOMIC_RELAXED); /* before the next round can begin */
+        __atomic_store_n(&b->private_arrived, 0,
+                         __ATOMIC_RELAXED); /* before the next round can begin */
         __atomic_fetch_add(&b->private_round, 1, __ATOMIC_SEQ_CST);
         pl_unpark(&b->private_round, UINT32_MAX);
         return 1;

@@ -3,9 +3,10 @@
  * channel.c - channels, and select over them.
  *
  * DESIGN
- *   A channel is a store of values and two lists of waiters, under one lock. At most one of the lists has
- *   waiters that could go on, and then only for an instant: a put that finds a waiting getter hands its
- *   value over directly, a get that finds waiting putters refills the store from the first of them.
+ *   A channel is a store of values and two lists of waiters, under one lock. At most one of the
+ *   lists has waiters that could go on, and then only for an instant: a put that finds a waiting
+ *   getter hands its value over directly, a get that finds waiting putters refills the store from
+ *   the first of them.
  *
  *   Every wait is a select, of one case or of several. Its struct choice has a word:
  *
@@ -14,12 +15,13 @@
  *        |  +--- BUSY                 the waiter itself looks for a partner for one of its cases
  *        +-----> WITHDRAWN            the waiter left: deadline or cancel
  *
- *   Deciding happens under the lock of the case's channel, so a select does exactly one of its cases. A
- *   waiter that wants to leave and finds itself decided takes each channel's lock once while it removes itself
- *   from the lists, after which the hand-over is complete.
- *   Two selects may look for each other at once, both BUSY, each under another channel's lock: the one of the
- *   higher address backs off. A pending case leaves its list only when its select is decided or withdrawn,
- *   never because it was BUSY. Locks are taken one at a time, so there is no order among channels.
+ *   Deciding happens under the lock of the case's channel, so a select does exactly one of its
+ *   cases. A waiter that wants to leave and finds itself decided takes each channel's lock once
+ *   while it removes itself from the lists, after which the hand-over is complete. Two selects may
+ *   look for each other at once, both BUSY, each under another channel's lock: the one of the
+ *   higher address backs off. A pending case leaves its list only when its select is decided or
+ *   withdrawn, never because it was BUSY. Locks are taken one at a time, so there is no order among
+ *   channels.
  */
 #include "base/bug.h"
 #include "base/relax.h"
@@ -33,10 +35,10 @@
 #include <plait/sync.h>
 #include <string.h>
 
-#define OPEN UINT32_MAX
+#define OPEN      UINT32_MAX
 #define WITHDRAWN (UINT32_MAX - 1)
-#define BUSY (UINT32_MAX - 2)
-#define AGAIN (-EINTR) /* inside this file: let the lock go and try again */
+#define BUSY      (UINT32_MAX - 2)
+#define AGAIN     (-EINTR) /* inside this file: let the lock go and try again */
 #define CASES_MAX 64
 
 struct choice {
@@ -98,8 +100,8 @@ static bool choose(struct choice *c, uint32_t index)
     return true;
 }
 
-/* The first waiter whose select is still open; it is decided now, and off the list. NULL: none, and *again
- * says that `self`, which is BUSY (or NULL), must back off first. */
+/* The first waiter whose select is still open; it is decided now, and off the list. NULL: none, and
+ * *again says that `self`, which is BUSY (or NULL), must back off first. */
 static struct pending *take_waiter(struct waiting_list *l, const struct choice *self, bool *again)
 {
     struct pending *p;
@@ -113,7 +115,8 @@ static struct pending *take_waiter(struct waiting_list *l, const struct choice *
                 list_remove(l, p);
                 return p;
             }
-            if (atomic_load(&p->choice->chosen) >= BUSY && atomic_load(&p->choice->chosen) != WITHDRAWN)
+            if (atomic_load(&p->choice->chosen) >= BUSY &&
+                atomic_load(&p->choice->chosen) != WITHDRAWN)
                 continue; /* it changed meanwhile */
         } else if (choose(p->choice, p->index)) {
             list_remove(l, p);
@@ -127,16 +130,18 @@ static struct pending *take_waiter(struct waiting_list *l, const struct choice *
 int plait_channel_new_with(plait_channel **ret, size_t value_bytes,
                            const struct plait_channel_options *options)
 {
-    struct plait_channel_options o = {0};
+    struct plait_channel_options o = { 0 };
     memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
     if (value_bytes == 0 || o.order > PLAIT_PRIORITY ||
-        (o.order == PLAIT_PRIORITY) != (o.compare != NULL) || (o.capacity == 0 && o.order != PLAIT_FIFO))
+        (o.order == PLAIT_PRIORITY) != (o.compare != NULL) ||
+        (o.capacity == 0 && o.order != PLAIT_FIFO))
         return -EINVAL;
     plait_channel *c = pl_zalloc(sizeof *c);
     if (!c)
         return -ENOMEM;
     c->store = (struct pl_store){
-        .bytes = value_bytes, .limit = o.capacity, .order = o.order, .compare = o.compare};
+        .bytes = value_bytes, .limit = o.capacity, .order = o.order, .compare = o.compare
+    };
     c->getters.end = &c->getters.first;
     c->putters.end = &c->putters.first;
     *ret = c;
@@ -187,7 +192,8 @@ static int get_now(plait_channel *c, void *value, const struct choice *self)
     if (stored)
         pl_store_get(&c->store, value);
     if (putter) {
-        /* Into the place that has just become free, or where there is none straight to the getter. */
+        /* Into the place that has just become free, or where there is none straight to the getter.
+         * */
         if (stored)
             putter->what->code = pl_store_put(&c->store, putter->what->value);
         else
@@ -204,8 +210,7 @@ static int try_case(struct plait_case *k)
 {
     plait_channel *c = k->channel;
     pl_lock(&c->lock);
-    int e = k->what == PLAIT_CASE_GET ? get_now(c, k->value, NULL)
-                                       : put_now(c, k->value, NULL);
+    int e = k->what == PLAIT_CASE_GET ? get_now(c, k->value, NULL) : put_now(c, k->value, NULL);
     pl_unlock(&c->lock);
     return e;
 }
@@ -230,8 +235,8 @@ static bool enlist_future(struct pending *p)
     return true;
 }
 
-/* Tries the case once more, or joins its list, under the lock. 0: the select is decided, by this case or by
- * another; -EAGAIN: it is in the list; AGAIN. */
+/* Tries the case once more, or joins its list, under the lock. 0: the select is decided, by this
+ * case or by another; -EAGAIN: it is in the list; AGAIN. */
 static int enlist_locked(struct pending *p)
 {
     struct plait_case *k = p->what;
@@ -276,8 +281,8 @@ static void withdraw(struct pending *p)
     pl_unlock(&k->channel->lock);
 }
 
-/* Waits for one of the n cases, which have been tried already, with room for n pending ones. The first to be
- * enlisted is `first`. */
+/* Waits for one of the n cases, which have been tried already, with room for n pending ones. The
+ * first to be enlisted is `first`. */
 static int wait_for(struct plait_case *cases, struct pending *pending, uint32_t n, uint32_t first,
                     int64_t deadline)
 {
@@ -292,7 +297,7 @@ static int wait_for(struct plait_case *cases, struct pending *pending, uint32_t 
     bool decided = false;
     for (; enlisted < n && !decided; enlisted++) {
         uint32_t i = (first + enlisted) % n;
-        pending[enlisted] = (struct pending){.choice = &c, .what = &cases[i], .index = i};
+        pending[enlisted] = (struct pending){ .choice = &c, .what = &cases[i], .index = i };
         decided = enlist(&pending[enlisted]);
     }
     /* Decided by itself, nobody fires the wait; by somebody else, he does. */
@@ -310,7 +315,7 @@ static int wait_for(struct plait_case *cases, struct pending *pending, uint32_t 
 
 static int put_or_get(plait_channel *c, void *value, int what)
 {
-    struct plait_case k = {.channel = c, .value = value};
+    struct plait_case k = { .channel = c, .value = value };
     k.what = what;
     pl_strand_point();
     int e = try_case(&k);
@@ -333,13 +338,13 @@ int plait_get(plait_channel *c, void *value)
 
 int plait_try_put(plait_channel *c, const void *value)
 {
-    struct plait_case k = {.what = PLAIT_CASE_PUT, .channel = c, .value = (void *)value};
+    struct plait_case k = { .what = PLAIT_CASE_PUT, .channel = c, .value = (void *)value };
     return try_case(&k);
 }
 
 int plait_try_get(plait_channel *c, void *value)
 {
-    struct plait_case k = {.what = PLAIT_CASE_GET, .channel = c, .value = value};
+    struct plait_case k = { .what = PLAIT_CASE_GET, .channel = c, .value = value };
     return try_case(&k);
 }
 

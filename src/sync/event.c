@@ -24,6 +24,7 @@ int plait_event_wait(plait_event *e, int64_t deadline)
 {
     if (plait_event_is_set(e))
         return 0;
-    int code = pl_park(&e->private_, 0, deadline, NULL); /* once woken it was set, even if it is no longer */
+    int code = pl_park(&e->private_, 0, deadline,
+                       NULL); /* once woken it was set, even if it is no longer */
     return code == -EAGAIN ? 0 : code;
 }

@@ -7,10 +7,11 @@
  *      | 0                      | PARKED | LOCKED |
  *      +------------------------+--------+--------+
  *
- * LOCKED: held. PARKED: somebody waits, so who unlocks must look. A free mutex may be taken by anybody, also
- * past those who wait, which is what makes it fast; one who has waited for a millisecond is handed it.
- * Acquire of taking LOCKED pairs with the release of clearing it. The algorithm is that of WebKit's WTF::Lock
- * (Filip Pizlo, "Locking in WebKit", 2016) with its hand-over made by age.
+ * LOCKED: held. PARKED: somebody waits, so who unlocks must look. A free mutex may be taken by
+ * anybody, also past those who wait, which is what makes it fast; one who has waited for a
+ * millisecond is handed it. Acquire of taking LOCKED pairs with the release of clearing it. The
+ * algorithm is that of WebKit's WTF::Lock (Filip Pizlo, "Locking in WebKit", 2016) with its
+ * hand-over made by age.
  */
 #include "base/bug.h"
 #include "base/relax.h"
@@ -19,8 +20,8 @@
 #include "os/clock.h"
 #include "sync/mutex.h"
 
-#define LOCKED 1u
-#define PARKED 2u
+#define LOCKED      1u
+#define PARKED      2u
 #define HANDED_OVER 1u
 #define PATIENCE_NS PLAIT_MILLISECOND
 

@@ -11,21 +11,21 @@
  *            | changes at a wake   | writers that wait       |
  *            +---------------------+-------------------------+
  *
- * Waiting writers hold off readers that come anew; a reader that has waited once is let in past them, so
- * neither side starves. WAITING: a reader is parked on `state`. Writers are parked on `writers`: they read it
- * before they look at `state`, and who frees the lock changes it before waking: so no wake is missed.
- * Acquire of taking pairs with the release of giving back.
+ * Waiting writers hold off readers that come anew; a reader that has waited once is let in past
+ * them, so neither side starves. WAITING: a reader is parked on `state`. Writers are parked on
+ * `writers`: they read it before they look at `state`, and who frees the lock changes it before
+ * waking: so no wake is missed. Acquire of taking pairs with the release of giving back.
  */
 #include "base/bug.h"
 #include "core/park.h"
 #include <errno.h>
 #include <plait/sync.h>
 
-#define WRITER 0x80000000u
+#define WRITER  0x80000000u
 #define WAITING 0x40000000u
 #define READERS 0x3fffffffu
-#define WAKE 0x10000u
-#define COUNT 0xffffu
+#define WAKE    0x10000u
+#define COUNT   0xffffu
 
 static bool swap(uint32_t *word, uint32_t old, uint32_t new)
 {

@@ -69,9 +69,9 @@ static void check_inverted(plait_executor *ex, size_t bytes)
 
 CONFORM(sizes, .limit_s = 120)
 {
-    static const size_t sizes[] = { 0,    1,     7,     8,     63,     64,      65,     255,
-                                    4095, 4096,  4097,  65535, 65536,  65537,   100000, 262144,
-                                    1 << 20, (1 << 20) + 1 };
+    static const size_t sizes[] = { 0,     1,     7,      8,      63,      64,
+                                    65,    255,   4095,   4096,   4097,    65535,
+                                    65536, 65537, 100000, 262144, 1 << 20, (1 << 20) + 1 };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         check_inverted(ex, sizes[i]);
 }

@@ -92,7 +92,7 @@ static int least_first(const void *a, const void *b)
 
 TEST(channels_keep_their_order)
 {
-    static const long in[] = {5, 1, 4, 2, 3}, lifo[] = {3, 2, 4, 1, 5};
+    static const long in[] = { 5, 1, 4, 2, 3 }, lifo[] = { 3, 2, 4, 1, 5 };
     for (int order = PLAIT_FIFO; order <= PLAIT_PRIORITY; order++) {
         plait_channel *c;
         CHECK_INT(plait_channel_new(&c, sizeof(long), .capacity = 100, .order = order,
@@ -105,7 +105,10 @@ TEST(channels_keep_their_order)
             for (int i = 0; i < 5; i++) {
                 long v;
                 CHECK_INT(plait_try_get(c, &v), ==, 0);
-                CHECK_INT(v, ==, order == PLAIT_FIFO ? in[i] : order == PLAIT_LIFO ? lifo[i] : i + 1);
+                CHECK_INT(v, ==,
+                          order == PLAIT_FIFO   ? in[i]
+                          : order == PLAIT_LIFO ? lifo[i]
+                                                : i + 1);
             }
         }
         plait_channel_free(c);
@@ -179,11 +182,11 @@ CONFORM_LOCAL(a_deadline_ends_a_get)
     plait_channel *c;
     CHECK_INT(plait_channel_new(&c, sizeof(long)), ==, 0);
     plait_future *f;
-    struct ends e = {c, NULL, 0};
+    struct ends e = { c, NULL, 0 };
     CHECK_INT(plait_submit_with(ex, &f, consume, &e, .timeout_ns = 10 * PLAIT_MILLISECOND), ==, 0);
     CHECK_INT(plait_result(f, NULL), ==, -ETIMEDOUT);
     plait_free(f);
-    struct plait_case k = {.what = PLAIT_CASE_GET, .channel = c, .value = &e.n};
+    struct plait_case k = { .what = PLAIT_CASE_GET, .channel = c, .value = &e.n };
     CHECK_INT(plait_select(&k, 1, plait_after(5 * PLAIT_MILLISECOND)), ==, -ETIMEDOUT);
     plait_channel_free(c);
 }
@@ -192,8 +195,8 @@ static int choose_puts(const struct ends *e, void *unused)
 {
     (void)unused;
     for (long i = 1; i <= e->n; i++) {
-        struct plait_case k[] = {{.what = PLAIT_CASE_PUT, .channel = e->in, .value = &i},
-                                 {.what = PLAIT_CASE_PUT, .channel = e->out, .value = &i}};
+        struct plait_case k[] = { { .what = PLAIT_CASE_PUT, .channel = e->in, .value = &i },
+                                  { .what = PLAIT_CASE_PUT, .channel = e->out, .value = &i } };
         int chosen = plait_select(k, 2, PLAIT_NEVER);
         if (chosen < 0 || k[chosen].code < 0)
             return -EIO;
@@ -207,8 +210,8 @@ static int choose_gets(const struct ends *e, long *sum)
     *sum = 0;
     for (;;) {
         long a = 0, b = 0;
-        struct plait_case k[] = {{.what = PLAIT_CASE_GET, .channel = e->in, .value = &a},
-                                 {.what = PLAIT_CASE_GET, .channel = e->out, .value = &b}};
+        struct plait_case k[] = { { .what = PLAIT_CASE_GET, .channel = e->in, .value = &a },
+                                  { .what = PLAIT_CASE_GET, .channel = e->out, .value = &b } };
         int chosen = plait_select(k, 2, PLAIT_NEVER);
         if (chosen < 0)
             return chosen;
@@ -227,9 +230,10 @@ CONFORM_LOCAL(selects_meet_selects)
     CHECK_INT(plait_channel_new(&b, sizeof(long)), ==, 0);
     plait_future *puts[3], *gets[3];
     for (int i = 0; i < 3; i++) {
-        CHECK_INT(plait_submit(ex, &gets[i], choose_gets, { i % 2 ? a : b, i % 2 ? b : a, 0 }), ==, 0);
-        CHECK_INT(plait_submit(ex, &puts[i], choose_puts, { i % 2 ? b : a, i % 2 ? a : b, 3000 }), ==,
+        CHECK_INT(plait_submit(ex, &gets[i], choose_gets, { i % 2 ? a : b, i % 2 ? b : a, 0 }), ==,
                   0);
+        CHECK_INT(plait_submit(ex, &puts[i], choose_puts, { i % 2 ? b : a, i % 2 ? a : b, 3000 }),
+                  ==, 0);
     }
     for (int i = 0; i < 3; i++)
         CHECK_INT(plait_result(puts[i], NULL), ==, 0);
@@ -255,8 +259,8 @@ CONFORM_LOCAL(select_sees_a_future_end)
     plait_future *f;
     long v;
     CHECK_INT(plait_submit(ex, &f, nap, { PLAIT_MILLISECOND }), ==, 0);
-    struct plait_case k[] = {{.what = PLAIT_CASE_GET, .channel = c, .value = &v},
-                             {.what = PLAIT_CASE_DONE, .future = f}};
+    struct plait_case k[] = { { .what = PLAIT_CASE_GET, .channel = c, .value = &v },
+                              { .what = PLAIT_CASE_DONE, .future = f } };
     CHECK_INT(plait_select(k, 2, PLAIT_NEVER), ==, 1);
     CHECK(plait_done(f));
     CHECK_INT(plait_select(k, 0, PLAIT_NEVER), ==, -EINVAL);
@@ -270,7 +274,7 @@ CONFORM_LOCAL(select_sees_a_future_end)
 TEST(select_is_fair)
 {
     plait_channel *c[4];
-    int chosen[4] = {0};
+    int chosen[4] = { 0 };
     long v = 1;
     for (int i = 0; i < 4; i++) {
         CHECK_INT(plait_channel_new(&c[i], sizeof v, .capacity = 1), ==, 0);
@@ -279,7 +283,7 @@ TEST(select_is_fair)
     for (int round = 0; round < 4000; round++) {
         struct plait_case k[4];
         for (int i = 0; i < 4; i++)
-            k[i] = (struct plait_case){.what = PLAIT_CASE_GET, .channel = c[i], .value = &v};
+            k[i] = (struct plait_case){ .what = PLAIT_CASE_GET, .channel = c[i], .value = &v };
         int i = plait_select(k, 4, PLAIT_NEVER);
         CHECK(i >= 0 && i < 4);
         chosen[i]++;

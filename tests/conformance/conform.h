@@ -94,7 +94,10 @@ struct holdings holdings_now(void);
 void holdings_check(const struct holdings *before);
 
 #define CONFORM_ONE_(run, name, where, ...)                                                        \
-    TEST(name##_on_##where, ##__VA_ARGS__) { run(&place_##where, conform_##name); }
+    TEST(name##_on_##where, ##__VA_ARGS__)                                                         \
+    {                                                                                              \
+        run(&place_##where, conform_##name);                                                       \
+    }
 #define CONFORM_LOCALS_(run, name, ...)                                                            \
     CONFORM_ONE_(run, name, fibers_uring, ##__VA_ARGS__)                                           \
     CONFORM_ONE_(run, name, fibers_epoll, ##__VA_ARGS__)                                           \

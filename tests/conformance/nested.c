@@ -157,7 +157,6 @@ static int scatter(const int *depth, void *out)
     return 0;
 }
 
-
 CONFORM(a_tree_of_tasks_that_nobody_waits_for)
 {
     CHECK_INT(plait_submit(ex, NULL, scatter, { 9 }), ==, 0);
@@ -171,7 +170,7 @@ static int use_another(const int *kind, long *out)
 {
     plait_executor *other;
     plait_future *f;
-    int e = plait_open(&other, (enum plait_kind)*kind, .workers = *kind == PLAIT_FIBERS ? 1 : 2);
+    int e = plait_open(&other, (enum plait_kind) * kind, .workers = *kind == PLAIT_FIBERS ? 1 : 2);
     if (e < 0)
         return e;
     e = plait_submit(other, &f, add, { 20, 22 });

@@ -144,9 +144,9 @@ CONFORM(the_window_is_filled)
     plait_stream *s;
     struct plait_item item;
     (void)ex;
-    CHECK_INT(plait_stream_open(&s, ex, first_waits, .next = produce, .arg = &source,
-                                .window = window),
-              ==, 0);
+    CHECK_INT(
+        plait_stream_open(&s, ex, first_waits, .next = produce, .arg = &source, .window = window),
+        ==, 0);
     gate_open(1, 1);
     for (int i = 0; i < 20; i++)
         CHECK_INT(plait_stream_next(s, &item), ==, 1);

@@ -237,9 +237,9 @@ CONFORM(deadline_of_a_submit)
     plait_future *f;
     unsigned gate = 1;
     int64_t begin = plait_now();
-    CHECK_INT(plait_submit_with(ex, &f, wait_at, &gate,
-                                .deadline = plait_after(50 * PLAIT_MILLISECOND)),
-              ==, 0);
+    CHECK_INT(
+        plait_submit_with(ex, &f, wait_at, &gate, .deadline = plait_after(50 * PLAIT_MILLISECOND)),
+        ==, 0);
     CHECK_INT(plait_result(f, NULL), ==, -ETIMEDOUT);
     CHECK_INT(plait_now() - begin, >=, 50 * PLAIT_MILLISECOND);
     CHECK_INT(plait_error(f)->reason, ==, PLAIT_REASON_DEADLINE);
@@ -267,8 +267,9 @@ CONFORM_BARE(deadline_in_the_queue)
     plait_future *late, *soon;
     struct pair pair = { 1, 2 };
     plug(&p, on, (struct plait_options){ 0 });
-    CHECK_INT(plait_submit_with(p.ex, &late, add, &pair, .deadline = plait_after(PLAIT_MILLISECOND)),
-              ==, 0);
+    CHECK_INT(
+        plait_submit_with(p.ex, &late, add, &pair, .deadline = plait_after(PLAIT_MILLISECOND)), ==,
+        0);
     CHECK_INT(plait_submit_with(p.ex, &soon, add, &pair, .timeout_ns = 10 * PLAIT_SECOND), ==, 0);
     plait_sleep_until(plait_after(5 * PLAIT_MILLISECOND));
     unplug(&p);

@@ -27,7 +27,7 @@ static void run_all(plait_executor *ex, const struct plait_task *task, struct sh
                     int count)
 {
     plait_future *f[16];
-    struct job j = {s, n};
+    struct job j = { s, n };
     CHECK_INT(count, <=, 16);
     for (int i = 0; i < count; i++)
         CHECK_INT(plait_submit_task(ex, &f[i], task, &j, NULL), ==, 0);
@@ -57,7 +57,7 @@ PLAIT_TASK(under_mutex, struct job, void);
 
 CONFORM_LOCAL(a_mutex_excludes)
 {
-    struct shared s = {0};
+    struct shared s = { 0 };
     run_all(ex, &PLAIT_TASK_OF(under_mutex), &s, 2000, 8);
     CHECK_INT(s.a, ==, 16000);
     CHECK_INT(s.b, ==, 16000);
@@ -86,7 +86,7 @@ PLAIT_TASK(twice, struct job, void);
 
 CONFORM_LOCAL(a_recursive_mutex_counts)
 {
-    struct shared s = {0};
+    struct shared s = { 0 };
     run_all(ex, &PLAIT_TASK_OF(twice), &s, 500, 6);
     CHECK_INT(s.a, ==, 3000);
     CHECK_INT(s.b, ==, 3000);
@@ -95,7 +95,7 @@ CONFORM_LOCAL(a_recursive_mutex_counts)
 /* Cancelled while it waits: it holds nothing, and the others go on. */
 CONFORM_LOCAL(a_cancelled_lock_is_not_held)
 {
-    struct shared s = {0};
+    struct shared s = { 0 };
     for (int i = 0; i < 50; i++) {
         plait_future *f;
         CHECK_INT(plait_mutex_lock(&s.mutex), ==, 0);
@@ -138,7 +138,7 @@ PLAIT_TASK(read_or_write, struct job, void);
 
 CONFORM_LOCAL(readers_never_see_half_a_write)
 {
-    struct shared s = {0};
+    struct shared s = { 0 };
     run_all(ex, &PLAIT_TASK_OF(read_or_write), &s, 1000, 8);
     CHECK_INT(s.a, ==, 2000);
 }
@@ -162,7 +162,7 @@ PLAIT_TASK(take_turns, struct job, void);
 
 CONFORM_LOCAL(a_condition_passes_the_turn)
 {
-    struct shared s = {0};
+    struct shared s = { 0 };
     run_all(ex, &PLAIT_TASK_OF(take_turns), &s, 300, 4);
     CHECK_INT(s.turns, ==, 1200);
     CHECK_INT(plait_mutex_lock(&s.mutex), ==, 0);
@@ -190,7 +190,7 @@ PLAIT_TASK(with_a_unit, struct job, void);
 
 CONFORM_LOCAL(a_semaphore_limits)
 {
-    struct shared s = {0};
+    struct shared s = { 0 };
     plait_semaphore_init(&s.semaphore, 3);
     run_all(ex, &PLAIT_TASK_OF(with_a_unit), &s, 500, 8);
     for (int i = 0; i < 3; i++)
@@ -208,7 +208,7 @@ PLAIT_TASK(await_event, struct job, void);
 
 CONFORM_LOCAL(an_event_wakes_all_and_a_latch_counts)
 {
-    struct shared s = {0};
+    struct shared s = { 0 };
     plait_future *f[8];
     plait_latch_init(&s.latch, 8);
     for (int i = 0; i < 8; i++)
@@ -247,7 +247,7 @@ PLAIT_TASK(meet, struct job, void);
 
 CONFORM_LOCAL(a_barrier_lets_nobody_ahead)
 {
-    struct shared s = {0};
+    struct shared s = { 0 };
     plait_barrier_init(&s.barrier, 4);
     run_all(ex, &PLAIT_TASK_OF(meet), &s, 200, 4);
     CHECK_INT(s.turns, ==, 200);
@@ -273,7 +273,7 @@ PLAIT_TASK(run_once, struct job, void);
 
 CONFORM_LOCAL(once_runs_until_it_succeeds)
 {
-    struct shared s = {0};
+    struct shared s = { 0 };
     run_all(ex, &PLAIT_TASK_OF(run_once), &s, 0, 8);
     CHECK_INT(s.a, ==, 2);
 }
@@ -311,7 +311,7 @@ PLAIT_TASK(guest, struct job, void);
 
 CONFORM_LOCAL(nobody_is_starved_of_a_mutex)
 {
-    struct shared s = {0};
+    struct shared s = { 0 };
     plait_future *h[3], *g;
     for (int i = 0; i < 3; i++)
         CHECK_INT(plait_submit(ex, &h[i], hog, { &s, 0 }), ==, 0);

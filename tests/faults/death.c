@@ -147,7 +147,7 @@ TEST(runs_out_of_memory)
 
 TEST(every_fatal_signal)
 {
-    static const int fatal[] = { SIGHUP,  SIGINT,  SIGQUIT, SIGILL,  SIGTRAP, SIGBUS, SIGFPE,
+    static const int fatal[] = { SIGHUP,  SIGINT,  SIGQUIT, SIGILL,  SIGTRAP, SIGBUS,  SIGFPE,
                                  SIGUSR1, SIGSEGV, SIGUSR2, SIGPIPE, SIGALRM, SIGTERM, SIGSYS };
     plait_executor *ex = open_processes(2);
     for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) {
@@ -173,9 +173,9 @@ TEST(killed_while_idle)
 {
     int notices = 0;
     plait_executor *ex;
-    CHECK_INT(plait_open(&ex, PLAIT_PROCESSES, .workers = 1, .notice = no_notice,
-                         .notice_arg = &notices),
-              ==, 0);
+    CHECK_INT(
+        plait_open(&ex, PLAIT_PROCESSES, .workers = 1, .notice = no_notice, .notice_arg = &notices),
+        ==, 0);
     for (int i = 0; i < 5; i++) {
         plait_future *f;
         struct whereabouts w;

@@ -21,7 +21,8 @@ static int where(const void *in, struct whereabouts *out)
 }
 PLAIT_TASK(where, void, struct whereabouts);
 
-// Tells the pids of this worker, its zygote and a child of its own, through a pipe, and computes on.
+// Tells the pids of this worker, its zygote and a child of its own, through a pipe, and computes
+// on.
 static int tell_and_spin(const int *fd, void *out)
 {
     (void)out;

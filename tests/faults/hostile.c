@@ -1,6 +1,6 @@
-// SPDX-License-Identifier: MIT
-// Tasks that wreck their own worker: they write over the memory that it shares with the program, close or
-// write to its descriptors. Whatever they do, only tasks that were given to that worker suffer.
+// SPDX-License-Identifier: MIT Tasks that wreck their own worker: they write over the memory that
+// it shares with the program, close or write to its descriptors. Whatever they do, only tasks that
+// were given to that worker suffer.
 #include "faults/lib/faults.h"
 
 #include <signal.h>
@@ -56,7 +56,8 @@ static int scribble(const struct mischief *given, int64_t *out)
     unsigned char *channel = find_channel(&bytes);
     if (!channel)
         return -ENOENT;
-    size_t books = bytes < (96u << 10) ? bytes : 96u << 10; // rings and slots, and some of what follows
+    size_t books =
+        bytes < (96u << 10) ? bytes : 96u << 10; // rings and slots, and some of what follows
     uint64_t r = in.seed | 1;
     if (in.writes == 0)
         for (size_t i = 0; i + 8 <= books; i += 8)
@@ -66,7 +67,9 @@ static int scribble(const struct mischief *given, int64_t *out)
         // Often something that may pass for sense: small numbers, and neighbours of what is there.
         uint32_t word;
         memcpy(&word, channel + where, 4);
-        word = what % 3 == 0 ? (uint32_t)(what >> 40) % 8 : what % 3 == 1 ? word + 1 : (uint32_t)(what >> 32);
+        word = what % 3 == 0   ? (uint32_t)(what >> 40) % 8
+               : what % 3 == 1 ? word + 1
+                               : (uint32_t)(what >> 32);
         memcpy(channel + where, &word, 4);
     }
     int64_t end = plait_now() + in.linger_us * INT64_C(1000);
@@ -96,7 +99,8 @@ static int babble(const struct mischief *in, void *out)
             unsigned char rubbish[96];
             for (size_t i = 0; i + 8 <= sizeof rubbish; i += 8)
                 memcpy(rubbish + i, &(uint64_t){ next_random(&r) }, 8);
-            ssize_t n = write(fd, rubbish, next_random(&r) % 2 ? 8 : sizeof rubbish - next_random(&r) % 32);
+            ssize_t n =
+                write(fd, rubbish, next_random(&r) % 2 ? 8 : sizeof rubbish - next_random(&r) % 32);
             (void)n;
         }
     return 0;
@@ -126,7 +130,8 @@ static plait_executor *open_quietly(unsigned workers)
     return ex;
 }
 
-// Every future completes; what completes well is right, unless its own worker's memory was overwritten.
+// Every future completes; what completes well is right, unless its own worker's memory was
+// overwritten.
 static void mischief_among_others(const struct plait_task *task, struct mischief m, int rounds)
 {
     enum { N = 64 };

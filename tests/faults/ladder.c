@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: MIT
-// Cancels, deadlines, timeouts and stops of tasks in workers: asked first, then terminated, then killed.
+// SPDX-License-Identifier: MIT Cancels, deadlines, timeouts and stops of tasks in workers: asked
+// first, then terminated, then killed.
 #include "faults/lib/faults.h"
 
 #include <signal.h>
@@ -131,7 +131,8 @@ TEST(timeout_of_a_computing_task)
     plait_executor *ex = open_processes(2);
     plait_future *late, *f[20];
     int64_t start = plait_now();
-    CHECK_INT(plait_submit_with(ex, &late, spin, NULL, .timeout_ns = 100 * PLAIT_MILLISECOND), ==, 0);
+    CHECK_INT(plait_submit_with(ex, &late, spin, NULL, .timeout_ns = 100 * PLAIT_MILLISECOND), ==,
+              0);
     for (int i = 0; i < 20; i++)
         CHECK_INT(plait_submit(ex, &f[i], add, { i, i }), ==, 0);
     for (int i = 0; i < 20; i++) {
@@ -168,8 +169,8 @@ TEST(deadline_in_the_queue)
         CHECK_INT(plait_submit_with(ex, &queued[i], sleeper, &none,
                                     .deadline = plait_after(50 * PLAIT_MILLISECOND)),
                   ==, 0);
-    CHECK_INT(plait_submit_with(ex, &timed, sleeper, &none, .timeout_ns = 100 * PLAIT_MILLISECOND), ==,
-              0);
+    CHECK_INT(plait_submit_with(ex, &timed, sleeper, &none, .timeout_ns = 100 * PLAIT_MILLISECOND),
+              ==, 0);
     for (int i = 0; i < 10; i++)
         check_ended(queued[i], -ETIMEDOUT, PLAIT_REASON_DEADLINE, 0);
     CHECK(!plait_done(busy));

@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: MIT
-// Arguments and results of every size, by value and as bytes, and workers that die while they carry them.
+// SPDX-License-Identifier: MIT Arguments and results of every size, by value and as bytes, and
+// workers that die while they carry them.
 #include "faults/lib/faults.h"
 
 #include <signal.h>
@@ -57,7 +57,8 @@ static int invert_medium(const struct medium *in, struct medium *out)
         out->bytes[i] = (unsigned char)~in->bytes[i];
     return 0;
 }
-PLAIT_TASK(invert_medium, struct medium, struct medium); // together they are more than a slot's part
+PLAIT_TASK(invert_medium, struct medium,
+           struct medium); // together they are more than a slot's part
 
 static int sum(const struct block *in, uint64_t *out)
 {
@@ -104,9 +105,10 @@ static void check_mirrored(plait_future *f, const unsigned char *sent, size_t by
 
 TEST(bytes_of_every_size, .limit_s = 60)
 {
-    static const size_t sizes[] = { 0,         1,         15,           16,          191,
-                                    192,       193,       4096,         (64 << 10) - 1, 64 << 10,
-                                    (64 << 10) + 1, MIB - 1, MIB,         5 * MIB + 3 };
+    static const size_t sizes[] = {
+        0,       1,   15,         16, 191, 192, 193, 4096, (64 << 10) - 1, 64 << 10, (64 << 10) + 1,
+        MIB - 1, MIB, 5 * MIB + 3
+    };
     plait_executor *ex = open_processes(2);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         unsigned char *p = pattern(sizes[i], (unsigned)i);

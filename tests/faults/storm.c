@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: MIT
-// Thousands of tasks while their workers and their zygote are killed: an exact account of every future.
+// SPDX-License-Identifier: MIT Thousands of tasks while their workers and their zygote are killed:
+// an exact account of every future.
 #include "faults/lib/faults.h"
 
 #include <signal.h>
@@ -111,7 +111,8 @@ static void storm(const struct plait_task *task, int rounds, int each)
         total += each;
     }
     free(f);
-    check_say("%d tasks: %d fine, %d died, %d wrong; %d kills", total, a.fine, a.died, a.wrong, kills);
+    check_say("%d tasks: %d fine, %d died, %d wrong; %d kills", total, a.fine, a.died, a.wrong,
+              kills);
     CHECK_INT(a.wrong, ==, 0);
     CHECK_INT(a.fine + a.died, ==, total);
     CHECK_INT(a.died, <=, kills);
