@@ -133,11 +133,15 @@ static void show(struct run *r, struct entry *e)
     text_free(&err);
 }
 
-/* Shows what has ended, as long as somebody takes it. */
-static void show_ended(struct run *r, bool gaps)
+/* Shows what has ended, as long as somebody takes it. Returns whether some of it has to wait. */
+static bool show_ended(struct run *r, bool gaps)
 {
-    struct entry *e;
-    while (output_text()->bytes < OUTPUT_HIGH && (e = work_take(&r->work, gaps)) != NULL) {
+    for (;;) {
+        if (output_text()->bytes >= OUTPUT_HIGH)
+            return true;
+        struct entry *e = work_take(&r->work, gaps);
+        if (!e)
+            return false;
         if (!e->cancelled) {
             show(r, e);
             r->progress.done++;
@@ -172,6 +176,7 @@ static bool add_inputs(struct run *r)
     return false;
 }
 
+/* For how long there is nothing to do but to wait. */
 static int wait_ms(const struct run *r)
 {
     int64_t until = r->stop ? r->stop_deadline : PLAIT_NEVER;
@@ -183,8 +188,7 @@ static int wait_ms(const struct run *r)
     return until > now ? (int)((until - now) / PLAIT_MILLISECOND) + 1 : 0;
 }
 
-/* Waits for something to do. */
-static void wait_for_events(struct run *r, bool want_input)
+static void wait_for_events(struct run *r, bool want_input, int timeout_ms)
 {
     struct pollfd fds[] = {
         { .fd = r->stop ? -1 : r->interrupt_fd, .events = POLLIN },
@@ -194,7 +198,7 @@ static void wait_for_events(struct run *r, bool want_input)
         { .fd = r->output_gone ? -1 : STDOUT_FILENO,
           .events = output_text()->bytes > 0 ? POLLOUT : 0 },
     };
-    if (poll(fds, 4, wait_ms(r)) <= 0)
+    if (poll(fds, 4, timeout_ms) <= 0)
         return;
     if (fds[0].revents)
         stop(r, STOP_SIGNAL);
@@ -216,7 +220,7 @@ static bool drive(struct run *r)
             stop(r, STOP_ERROR);
         else if (r->work.failed > 0 && r->options->fail_fast)
             stop(r, STOP_FAILURE);
-        show_ended(r, false);
+        bool held_back = show_ended(r, false);
         write_output(r);
         output_progress(&r->progress, plait_now());
 
@@ -225,7 +229,10 @@ static bool drive(struct run *r)
             return true;
         if (r->stop && plait_now() >= r->stop_deadline)
             return false;
-        wait_for_events(r, want_input);
+        /* What was shown and written may have made room after add_inputs() had found none. */
+        bool again = (held_back && output_text()->bytes < OUTPUT_HIGH) ||
+                     (!r->inputs_ended && !want_input && work_has_room(&r->work));
+        wait_for_events(r, want_input, again ? 0 : wait_ms(r));
     }
 }
 

@@ -7,9 +7,10 @@
 // hold us up.
 //
 // No command outlives its task. It leads a process group of its own, which is ended by SIGTERM, then
-// by SIGKILL, when the task is cancelled or its time is over. The kernel kills it when the thread
-// that started it dies by force (PR_SET_PDEATHSIG; a task never leaves its thread). That needs a
-// call between fork and exec, which is why this is not posix_spawn().
+// by SIGKILL, when the task is cancelled or its time is over; a worker process ignores the SIGTERM
+// that the library sends it meanwhile, so that it can see to that within the grace. The kernel kills
+// the command when the thread that started it dies by force (PR_SET_PDEATHSIG; a task never leaves
+// its thread). That needs a call between fork and exec, which is why this is not posix_spawn().
 #include "job.h"
 
 #include <fcntl.h>
@@ -37,6 +38,7 @@ enum {
 /* The argument: this, then the words of the command, each with its NUL. */
 struct order {
     struct rlimit descriptors; /* the command gets the limit that plait was started with */
+    pid_t host;                /* the program itself; anywhere else is a worker process */
     uint32_t words;
 };
 
@@ -104,7 +106,7 @@ static void become(const struct command *c, const int fds[3], pid_t parent, vola
     sigemptyset(&none);
     bool good = setpgid(0, 0) == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
                 getppid() == parent && /* it may have died before the kernel was told */
-                signal(SIGPIPE, SIG_DFL) != SIG_ERR &&
+                signal(SIGPIPE, SIG_DFL) != SIG_ERR && signal(SIGTERM, SIG_DFL) != SIG_ERR &&
                 setrlimit(RLIMIT_NOFILE, &c->order.descriptors) == 0;
     for (int fd = 0; fd < 3 && good; fd++)
         good = dup2(fds[fd], fd) == fd;
@@ -291,6 +293,8 @@ static int exec(const struct plait_span *in, struct plait_buffer *out)
 {
     struct command c = { .pidfd = -1, .epoll = -1, .out.fd = -1, .err.fd = -1 };
     memcpy(&c.order, in->data, sizeof c.order);
+    if (getpid() != c.order.host)
+        signal(SIGTERM, SIG_IGN);
     c.argv = calloc(c.order.words + 1, sizeof *c.argv);
     if (!c.argv)
         return -ENOMEM;
@@ -348,6 +352,7 @@ static int prepare(const struct options *o)
         return EXIT_USAGE;
     }
     order.words = (uint32_t)o->command_count;
+    order.host = getpid();
     bool names_input = false;
     for (size_t i = 0; i < o->command_count; i++)
         names_input |= strstr(o->command[i], "{}") != NULL;

@@ -10,6 +10,7 @@ import time
 import traceback
 
 EXECUTORS = ("fibers", "threads", "processes")
+STARTED = []  # what start() has started in this test
 TESTS = []  # (name, function, arguments)
 PLAIT = None  # the program; `run` sets it
 SCALE = float(os.environ.get("PLAIT_TEST_TIMEOUT_SCALE", "1"))
@@ -66,7 +67,9 @@ def start(*words, **options):
     options.setdefault("stdout", subprocess.PIPE)
     options.setdefault("stderr", subprocess.PIPE)
     options.setdefault("stdin", subprocess.DEVNULL)
-    return subprocess.Popen([PLAIT, *words], start_new_session=True, **options)
+    child = subprocess.Popen([PLAIT, *words], start_new_session=True, **options)
+    STARTED.append(child)
+    return child
 
 
 def same(got, wanted, what=""):
@@ -120,7 +123,7 @@ def run_tests(words):
         home = os.getcwd()
         directory = tempfile.mkdtemp(prefix="plait-cli.")
         os.chdir(directory)
-        signal.alarm(int(240 * SCALE))
+        signal.alarm(int(120 * SCALE))
         try:
             function(*arguments)
             outcome, why = "ok", ""
@@ -133,6 +136,8 @@ def run_tests(words):
             outcome, why = "FAIL", f": {type(error).__name__}"
         finally:
             signal.alarm(0)
+            while STARTED:
+                STARTED.pop().kill()
             os.chdir(home)
             subprocess.run(["chmod", "-R", "u+rwX", directory], check=False)
             shutil.rmtree(directory, ignore_errors=True)
