@@ -3,25 +3,29 @@
  * epoll.c - the event loop over epoll, for where io_uring is refused.
  *
  * DESIGN
- *   An operation is first attempted without blocking; what would block waits in a list of its descriptor,
- *   and is attempted again when epoll says so. Three lists a descriptor: readers, writers, polls. In the
- *   first two the order of arrival is kept, and who comes while others wait goes behind them.
+ *   An operation is first attempted without blocking; what would block waits in a list of its
+ *   descriptor, and is attempted again when epoll says so. Three lists a descriptor: readers,
+ *   writers, polls. In the first two the order of arrival is kept, and who comes while others wait
+ *   goes behind them.
  *
- *   The attempt is skipped for a read that follows one which did not fill its buffer: it will most likely
- *   find nothing, and waiting (whose epoll_ctl looks at the readiness of the moment) costs the same call.
+ *   The attempt is skipped for a read that follows one which did not fill its buffer: it will most
+ *   likely find nothing, and waiting (whose epoll_ctl looks at the readiness of the moment) costs
+ *   the same call.
  *
  *   Descriptors are registered EPOLLONESHOT, and every wait makes its own epoll_ctl. A persistent
- *   edge-triggered registration would save that call (0.4 us of a request's 8), and was dropped: when a
- *   program closes a descriptor behind our back and the number is used again, the kernel has silently
- *   removed the registration, and the next wait would hang. Here epoll_ctl answers ENOENT, and we add it
- *   anew. For the same reason an event is only a hint that something may be ready: the attempt decides.
+ *   edge-triggered registration would save that call (0.4 us of a request's 8), and was dropped:
+ *   when a program closes a descriptor behind our back and the number is used again, the kernel has
+ *   silently removed the registration, and the next wait would hang. Here epoll_ctl answers ENOENT,
+ *   and we add it anew. For the same reason an event is only a hint that something may be ready:
+ *   the attempt decides.
  *
- *   What epoll cannot wait for (regular files: EPERM) and what has no readiness (openat, fsync, statx) is
- *   executed at once, in pl_loop_start, and completes in the next poll. pl_loop_would_block_thread lets the
- *   layer above send such operations to a blocking thread instead.
+ *   What epoll cannot wait for (regular files: EPERM) and what has no readiness (openat, fsync,
+ *   statx) is executed at once, in pl_loop_start, and completes in the next poll.
+ *   pl_loop_would_block_thread lets the layer above send such operations to a blocking thread
+ *   instead.
  *
- *   The eventfd of wakes and the timerfd of foreign loops are registered edge-triggered and never read:
- *   each write, each expiry, is one event.
+ *   The eventfd of wakes and the timerfd of foreign loops are registered edge-triggered and never
+ *   read: each write, each expiry, is one event.
  */
 #include <errno.h>
 #include <poll.h>
@@ -41,8 +45,8 @@
 
 enum { READERS, WRITERS, POLLS, LISTS };
 
-// One a descriptor number, never moved: operations in its lists point back to nothing, but the table grows
-// while callbacks hold entries.
+// One a descriptor number, never moved: operations in its lists point back to nothing, but the
+// table grows while callbacks hold entries.
 struct entry {
     struct pl_op_list lists[LISTS];
     bool registered; // a hint: which of EPOLL_CTL_MOD and _ADD to try first
@@ -172,8 +176,8 @@ static void perform_all(struct pl_loop *l, struct epoll *e, struct entry *entry)
     }
 }
 
-// Asks to be told when the descriptor is ready for those who wait for it. Where that is refused, ends
-// them.
+// Asks to be told when the descriptor is ready for those who wait for it. Where that is refused,
+// ends them.
 static void arm_entry(struct pl_loop *l, struct epoll *e, struct entry *entry, int fd)
 {
     uint32_t events = wanted(entry) | EPOLLONESHOT;
@@ -326,7 +330,8 @@ static bool epoll_would_block(struct pl_loop *l, struct pl_op *op)
 
 // ---- polling
 
-// epoll_wait with nanoseconds. A kernel without epoll_pwait2 has milliseconds: rounded up, never early.
+// epoll_wait with nanoseconds. A kernel without epoll_pwait2 has milliseconds: rounded up, never
+// early.
 static int wait_events(struct epoll *e, int64_t timeout)
 {
     if (pl_fault(PL_FAULT_SYSCALL))

@@ -12,15 +12,16 @@
  *         WOKEN ----(loop: next poll)---> RUNNING
  *
  *   All transitions are read-modify-write operations on that one word, so their order is the word's
- *   modification order and no store-load fence is needed: either the wake comes first and the loop's
- *   compare-exchange to SLEEPING fails, or the sleep comes first and the waker sees SLEEPING. A waker
- *   that finds WOKEN may return because it replaced that value in the same modification order: the loop's
- *   acquire exchange which consumes WOKEN reads from the last waker and, through the release sequence, from
- *   all before. (A waker that merely loaded WOKEN and returned would not be in that chain, and what it had
- *   pushed could be missed. tests/unit/loop_wake_model.c explores every interleaving, and that mistake.)
+ *   modification order and no store-load fence is needed: either the wake comes first and the
+ *   loop's compare-exchange to SLEEPING fails, or the sleep comes first and the waker sees
+ *   SLEEPING. A waker that finds WOKEN may return because it replaced that value in the same
+ *   modification order: the loop's acquire exchange which consumes WOKEN reads from the last waker
+ *   and, through the release sequence, from all before. (A waker that merely loaded WOKEN and
+ *   returned would not be in that chain, and what it had pushed could be missed.
+ *   tests/unit/loop_wake_model.c explores every interleaving, and that mistake.)
  *
- *   A waker that was descheduled between its exchange and signal() may end a later sleep for nothing:
- *   pl_loop_poll then returns 0, which its callers must expect anyway.
+ *   A waker that was descheduled between its exchange and signal() may end a later sleep for
+ *   nothing: pl_loop_poll then returns 0, which its callers must expect anyway.
  */
 #include "os/loop.h"
 
@@ -36,8 +37,9 @@ enum { RUNNING, SLEEPING, WOKEN };
 bool pl_loop_wake_sleep(struct pl_loop *l)
 {
     uint32_t expected = RUNNING;
-    // Acquire on failure pairs with the waker's release in pl_loop_wake: the loop goes on to look at what
-    // the waker pushed. On success nothing is published; the sleep itself is ordered by the kernel.
+    // Acquire on failure pairs with the waker's release in pl_loop_wake: the loop goes on to look
+    // at what the waker pushed. On success nothing is published; the sleep itself is ordered by the
+    // kernel.
     return atomic_compare_exchange_strong_explicit(&l->wake_word, &expected, SLEEPING,
                                                    memory_order_acq_rel, memory_order_acquire) ||
            expected == SLEEPING; // armed twice
@@ -45,8 +47,8 @@ bool pl_loop_wake_sleep(struct pl_loop *l)
 
 void pl_loop_wake_awake(struct pl_loop *l)
 {
-    // Relaxed: only this thread leaves RUNNING for SLEEPING, and a WOKEN that this load misses is found by
-    // the compare-exchange before the next sleep.
+    // Relaxed: only this thread leaves RUNNING for SLEEPING, and a WOKEN that this load misses is
+    // found by the compare-exchange before the next sleep.
     if (atomic_load_explicit(&l->wake_word, memory_order_relaxed) == RUNNING)
         return;
     // Acquire pairs with the wakers' release in pl_loop_wake.
@@ -61,7 +63,8 @@ bool pl_loop_wake_pending(struct pl_loop *l)
 
 void pl_loop_wake(struct pl_loop *l)
 {
-    // Release pairs with the acquire exchange in pl_loop_wake_awake; acquire keeps the signal after it.
+    // Release pairs with the acquire exchange in pl_loop_wake_awake; acquire keeps the signal after
+    // it.
     if (atomic_exchange_explicit(&l->wake_word, WOKEN, memory_order_acq_rel) == SLEEPING)
         l->vtable->signal(l);
 }
@@ -105,7 +108,8 @@ int pl_loop_init(struct pl_loop *l, enum pl_backend backend, unsigned entries)
     } else {
         err = pl_uring_init(&fresh, entries);
         if (backend == PL_BACKEND_AUTO) {
-            // Whatever the reason (seccomp, sysctl, an old kernel, locked memory): epoll needs none of it.
+            // Whatever the reason (seccomp, sysctl, an old kernel, locked memory): epoll needs none
+            // of it.
             fresh.backend = err ? PL_BACKEND_EPOLL : PL_BACKEND_URING;
             if (err)
                 err = pl_epoll_init(&fresh, entries);

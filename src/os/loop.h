@@ -134,8 +134,8 @@ struct pl_loop {
     pthread_t owner; /* the thread that polls */
 
     /*
-     * Hints, one bit a descriptor, by its low bits: may be stale or another descriptor's. The last read left
-     * nothing behind; it is no socket (reads and writes of sockets are cheaper as recv and send).
+     * Hints, one bit a descriptor, by its low bits: may be stale or another descriptor's. The last
+     * read left nothing behind; it is no socket (recv and send are cheaper there).
      */
     uint64_t drained[PL_HINT_WORDS], no_socket[PL_HINT_WORDS];
 };
@@ -165,8 +165,8 @@ void pl_loop_cancel(struct pl_loop *l, struct pl_op *op);
  * Submits what was started, waits until something completes, the loop is woken or the deadline
  * passes, and runs the done callbacks. deadline: 0 does not wait, INT64_MAX waits for ever,
  * otherwise absolute nanoseconds of CLOCK_MONOTONIC. Returns how many operations completed (0 after
- * a wake, the deadline, a signal, or for nothing: look around and poll again), a negative errno only
- * when the loop is broken.
+ * a wake, the deadline, a signal, or for nothing: look around and poll again), a negative errno
+ * only when the loop is broken.
  */
 int pl_loop_poll(struct pl_loop *l, int64_t deadline);
 
@@ -195,9 +195,9 @@ static inline unsigned pl_loop_inflight(const struct pl_loop *l)
 #define PL_RING_OVERFLOW 2u
 
 /*
- * A hint, without a system call, whether pl_loop_poll(l, 0) may have something to do: completions, or the
- * return from a foreign loop. With
- * epoll it cannot know and says so whenever anything is in flight: limit the rate of asking.
+ * A hint, without a system call, whether pl_loop_poll(l, 0) may have something to do: completions,
+ * or the return from a foreign loop. With epoll it cannot know and says so whenever anything is in
+ * flight: limit the rate of asking.
  */
 static inline bool pl_loop_ready(const struct pl_loop *l)
 {
@@ -229,8 +229,9 @@ bool pl_loop_would_block_thread(struct pl_loop *l, struct pl_op *op);
 bool pl_op_try(struct pl_op *op);
 
 /*
- * The same for a caller that will start the operation in the loop where this says false: does not try a
- * read of a descriptor that the last read has emptied, because waiting is what it will come to.
+ * The same for a caller that will start the operation in the loop where this says false: does not
+ * try a read of a descriptor that the last read has emptied, because waiting is what it will come
+ * to.
  */
 bool pl_loop_try(struct pl_loop *l, struct pl_op *op);
 

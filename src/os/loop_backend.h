@@ -11,9 +11,9 @@
  *   WAITING   (epoll) linked in a list of its descriptor
  *   FINISHED  result is stored, linked in the list of those whose done is to be called
  *
- * The flags above the state: CANCEL: pl_loop_cancel was called. POLLING: (io_uring) the request in the
- * kernel is a poll, after which the operation itself is submitted again. LINKED: (io_uring) state RING and
- * linked in the backlog, waiting for room for its cancel request.
+ * The flags above the state: CANCEL: pl_loop_cancel was called. POLLING: (io_uring) the request in
+ * the kernel is a poll, after which the operation itself is submitted again. LINKED: (io_uring)
+ * state RING and linked in the backlog, waiting for room for its cancel request.
  */
 #ifndef PL_OS_LOOP_BACKEND_H
 #define PL_OS_LOOP_BACKEND_H
@@ -44,7 +44,8 @@ struct pl_loop_vtable {
     bool (*would_block)(struct pl_loop *l, struct pl_op *op);
 };
 
-// Whether this process runs under valgrind, whose knowledge of system calls is smaller than the kernel's.
+// Whether this process runs under valgrind, whose knowledge of system calls is smaller than the
+// kernel's.
 bool pl_loop_on_valgrind(void);
 
 int pl_uring_init(struct pl_loop *l, unsigned entries);
@@ -107,11 +108,12 @@ static inline void pl_loop_finish(struct pl_loop *l, struct pl_op *op, int64_t r
     pl_op_list_add(&l->finished, op);
 }
 
-// Calls done for every operation that is finished now (their callbacks may finish more, for the next
-// poll) and returns how many there were.
+// Calls done for every operation that is finished now (their callbacks may finish more, for the
+// next poll) and returns how many there were.
 int pl_loop_run_finished(struct pl_loop *l);
 
-// The wake protocol, drawn in loop.c. sleep: false when a wake is pending, and the loop must not sleep.
+// The wake protocol, drawn in loop.c. sleep: false when a wake is pending, and the loop must not
+// sleep.
 bool pl_loop_wake_sleep(struct pl_loop *l);
 void pl_loop_wake_awake(struct pl_loop *l);
 bool pl_loop_wake_pending(struct pl_loop *l);
@@ -128,8 +130,8 @@ int64_t pl_loop_attempt(struct pl_loop *l,
                         const struct pl_op *op); // the same, with the loop's hints
 int64_t pl_op_perform(const struct pl_op *op);
 
-// Starts a connect. -EINPROGRESS: under way, and attempt tells how it ended. -EAGAIN is an answer (a UNIX
-// socket whose listener has a full queue): nothing would tell when there is room.
+// Starts a connect. -EINPROGRESS: under way, and attempt tells how it ended. -EAGAIN is an answer
+// (a UNIX socket whose listener has a full queue): nothing would tell when there is room.
 int64_t pl_op_connect_start(const struct pl_op *op);
 
 // Whether the operation is of the kind that waits until its descriptor is ready.
@@ -141,7 +143,8 @@ short pl_op_poll_events(const struct pl_op *op);
 // Whether -EAGAIN is the answer that the caller asked for (MSG_DONTWAIT).
 bool pl_op_wants_eagain(const struct pl_op *op);
 
-// Whether reads and writes of it cannot be waited for with poll(2): a regular file, directory or disk.
+// Whether reads and writes of it cannot be waited for with poll(2): a regular file, directory or
+// disk.
 bool pl_fd_is_file(int fd);
 
 // Whether the kernel knows RWF_NOSIGNAL (Linux 6.18): writes that cannot raise SIGPIPE.

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: MIT
 /*
- * op.c - operations as plain system calls: tried without blocking, or performed by a blocking thread.
+ * op.c - operations as plain system calls: tried without blocking, or performed by a blocking
+ * thread.
  *
  * DESIGN
- *   Whether a descriptor has O_NONBLOCK set is its owner's affair and never changes the outcome here.
- *   Sockets take MSG_DONTWAIT; everything else takes RWF_NOWAIT where its driver knows that. Where it does
- *   not (terminals, old kernels), the descriptor is polled first and read only when ready. Between the two
- *   another reader of the same blocking descriptor may take the data, and the read then blocks: share a
- *   terminal or a blocking listening socket between readers only with O_NONBLOCK set.
+ *   Whether a descriptor has O_NONBLOCK set is its owner's affair and never changes the outcome
+ *   here. Sockets take MSG_DONTWAIT; everything else takes RWF_NOWAIT where its driver knows that.
+ *   Where it does not (terminals, old kernels), the descriptor is polled first and read only when
+ *   ready. Between the two another reader of the same blocking descriptor may take the data, and
+ *   the read then blocks: share a terminal or a blocking listening socket between readers only with
+ *   O_NONBLOCK set.
  *
- *   No write may kill the program with SIGPIPE. Sends take MSG_NOSIGNAL, writes RWF_NOSIGNAL; on kernels
- *   without that the signal is blocked around the call and, if the call raised it, taken off again.
+ *   No write may kill the program with SIGPIPE. Sends take MSG_NOSIGNAL, writes RWF_NOSIGNAL; on
+ *   kernels without that the signal is blocked around the call and, if the call raised it, taken
+ *   off again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -179,7 +182,8 @@ static bool is_ready(int fd, short events)
     return poll(&p, 1, 0) != 0; // an error counts: the call itself will name it
 }
 
-// For drivers without RWF_NOWAIT, and for calls that have no such flag: whether a plain call is safe.
+// For drivers without RWF_NOWAIT, and for calls that have no such flag: whether a plain call is
+// safe.
 static bool may_call(int fd, short events)
 {
     int flags = fcntl(fd, F_GETFL);

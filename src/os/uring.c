@@ -3,42 +3,39 @@
  * uring.c - the event loop over io_uring.
  *
  * DESIGN
- *   One ring a loop, set up with SINGLE_ISSUER | DEFER_TASKRUN: the kernel runs completions only inside our
- *   own io_uring_enter, so nothing interrupts the fibers. Starting an operation writes an entry into the
- *   submission queue; the system call is made once, at the poll, together with the wait. Waiting with a
- *   timeout uses the call's own argument (EXT_ARG): a timeout request would cost 22 us when it fires.
+ *   One ring a loop, set up with SINGLE_ISSUER | DEFER_TASKRUN: the kernel runs completions only
+ *   inside our own io_uring_enter, so nothing interrupts the fibers. Starting an operation writes
+ *   an entry into the submission queue; the system call is made once, at the poll, together with
+ *   the wait. Waiting with a timeout uses the call's own argument (EXT_ARG): a timeout request
+ *   would cost 22 us when it fires.
  *
  *   user_data    63      48 47                         3 2   0
  *               | generation |  address of the pl_op    | 000 |   an operation
- *               |                 zero                  | tag |   one of ours: wake, cancel, timer, no-op
+ *               |                 zero                  | tag |   ours: wake, cancel, timer, no-op
  *
- *     Each request gets a new generation, so that a cancel request that is late finds nothing, rather than
- *     the next operation in the same stack frame. User addresses have at most 48 bits on the
- *     architectures served (larger ones are handed out only on request).
+ *     Each request gets a new generation, so that a cancel request that is late finds nothing,
+ *     rather than the next operation in the same stack frame. User addresses have at most 48 bits
+ *     on the architectures served (larger ones are handed out only on request).
  *
  *   Every operation has at most one request in the kernel, and is finished only by that request's
  *   completion. Cancel requests carry no pointer: the two completions may come in either order.
  *
- *   No room in the submission queue: the queue is submitted; where the kernel does not take it (EBUSY: its
- *   completion queue has overflowed, EAGAIN: out of memory) the operation waits in a backlog, linked through
- *   its own record, so that starting never fails. An operation in the kernel whose cancel request found no
- *   room waits in the same backlog.
+ *   No room in the submission queue: the queue is submitted; where the kernel does not take it
+ *   (EBUSY: its completion queue has overflowed, EAGAIN: out of memory) the operation waits in a
+ *   backlog, linked through its own record, so that starting never fails. An operation in the
+ *   kernel whose cancel request found no room waits in the same backlog.
  *
- *   O_NONBLOCK is not ours to obey: on such a descriptor some requests end with EAGAIN instead of waiting;
- *   they are then replaced by a poll request and submitted again when that says so.
+ *   O_NONBLOCK is not ours to obey: on such a descriptor some requests end with EAGAIN instead of
+ *   waiting; they are then replaced by a poll request and submitted again when that says so.
  *
- *   POLL_FIRST: a receive that follows one which emptied the socket (the kernel says so in the completion)
- *   will most likely find nothing: skipping the first attempt saves it. The memory of that is one bit, found by the
- *   low bits of the descriptor. It may be stale or another descriptor's: it only decides what is tried first.
+ *   POLL_FIRST: a receive that follows one which emptied the socket (the kernel says so in the
+ *   completion) will most likely find nothing: skipping the first attempt saves it. The memory of
+ *   that is one bit, found by the low bits of the descriptor. It may be stale or another
+ *   descriptor's: it only decides what is tried first.
  *
- *   Closing a descriptor does not end the requests on it, so a close cancels them first. That searches all
- *   requests of the ring; a table of counters by the low bits of the descriptor tells when it is not needed.
- *
- *   A foreign loop sleeps in its own poll(2), and deferred completions would not end that sleep: they wait for
- *   our io_uring_enter. The first pl_loop_fd therefore changes to a ring without DEFER_TASKRUN, whose
- *   completions run when the kernel likes and make the ring readable. An eventfd registered with a
- *   deferring ring was tried: it is signalled, but on Linux 6.11 to 6.18 only once where the completion
- *   comes from a write to another eventfd.
+ *   Closing a descriptor does not end the requests on it, so a close cancels them first. That
+ *   searches all requests of the ring; a table of counters by the low bits of the descriptor tells
+ *   when it is not needed.
  */
 #include <errno.h>
 #include <poll.h>
@@ -47,73 +44,6 @@
 
 #include "os/clock.h"
 #include "os/uring.h"
-
-// ---- the submission queue
-
-static uint32_t unsubmitted(const struct uring *u)
-{
-    // Acquire pairs with the kernel's release of the head: entries before it may be written again.
-    return u->sq_next - atomic_load_explicit(u->sq_head, memory_order_acquire);
-}
-
-static void reap(struct pl_loop *l, struct uring *u);
-
-static int enable(struct uring *u)
-{
-    // No fault door: nothing can be missing for it, and a worker could do nothing about it.
-    if (syscall(__NR_io_uring_register, u->fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0)
-        return -errno;
-    u->enabled = true;
-    // Registered with this thread, the ring's descriptor need not be looked up at each call. A thread has
-    // room for 16; without it everything works the same.
-    struct io_uring_rsrc_update update = { .offset = -1u, .data = (uint64_t)u->fd };
-    if (pl_uring_register(u->fd, IORING_REGISTER_RING_FDS, &update, 1) == 1) {
-        u->enter_fd = (int)update.offset;
-        u->enter_flags = IORING_ENTER_REGISTERED_RING;
-    }
-    return 0;
-}
-
-static int enter(struct uring *u, unsigned wait, unsigned flags, int64_t timeout)
-{
-    if (PL_UNLIKELY(!u->enabled)) {
-        int err = enable(u);
-        if (err)
-            return err;
-    }
-    // Release pairs with the kernel's acquire of the tail: it sees the entries before it.
-    atomic_store_explicit(u->sq_tail, u->sq_next, memory_order_release);
-    struct __kernel_timespec ts = { .tv_sec = timeout / PL_SECOND, .tv_nsec = timeout % PL_SECOND };
-    struct io_uring_getevents_arg arg = { .ts = timeout == PL_FOREVER ? 0 : (uintptr_t)&ts };
-    flags |= IORING_ENTER_EXT_ARG | u->enter_flags;
-    int n;
-    if (PL_UNLIKELY(u->may_signal)) {
-        // A write whose reader has gone raises the signal in this call, also when it was submitted by
-        // an earlier one and waited: the guard stays for all calls from now on.
-        struct pl_sigpipe guard = pl_sigpipe_enter();
-        n = pl_uring_enter(u->enter_fd, unsubmitted(u), wait, flags, &arg, sizeof arg);
-        pl_sigpipe_leave(guard);
-    } else {
-        n = pl_uring_enter(u->enter_fd, unsubmitted(u), wait, flags, &arg, sizeof arg);
-    }
-    return n;
-}
-
-// The next free entry, zeroed, or NULL when the kernel takes no more for the time being.
-static struct io_uring_sqe *next_sqe(struct pl_loop *l, struct uring *u)
-{
-    if (PL_UNLIKELY(unsubmitted(u) == u->sq_entries)) {
-        if (enter(u, 0, IORING_ENTER_GETEVENTS, PL_FOREVER) < 0) {
-            reap(l, u); // makes room where the completion queue was full
-            (void)enter(u, 0, IORING_ENTER_GETEVENTS, PL_FOREVER); // a failure that lasts is poll's
-        }
-        if (unsubmitted(u) == u->sq_entries)
-            return NULL;
-    }
-    struct io_uring_sqe *sqe = &u->sqes[u->sq_next++ & u->sq_mask];
-    memset(sqe, 0, sizeof *sqe);
-    return sqe;
-}
 
 static uint32_t *waiting_on(struct uring *u, int fd)
 {
@@ -132,7 +62,7 @@ static bool submit(struct pl_loop *l, struct uring *u, struct pl_op *op)
 {
     // Closing a descriptor does not end the requests on it: ask them to end first.
     if (op->code == PL_OP_CLOSE && *waiting_on(u, op->fd) > 0) {
-        struct io_uring_sqe *sqe = next_sqe(l, u);
+        struct io_uring_sqe *sqe = pl_uring_next_sqe(l, u);
         if (!sqe)
             return false;
         sqe->opcode = IORING_OP_ASYNC_CANCEL;
@@ -140,7 +70,7 @@ static bool submit(struct pl_loop *l, struct uring *u, struct pl_op *op)
         sqe->cancel_flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL;
         sqe->user_data = TAG_CANCEL; // its success is a count, so it cannot be skipped
     }
-    struct io_uring_sqe *sqe = next_sqe(l, u);
+    struct io_uring_sqe *sqe = pl_uring_next_sqe(l, u);
     if (!sqe)
         return false;
     pl_uring_fill(l, sqe, op);
@@ -150,7 +80,7 @@ static bool submit(struct pl_loop *l, struct uring *u, struct pl_op *op)
 
 static bool submit_cancel(struct pl_loop *l, struct uring *u, struct pl_op *op)
 {
-    struct io_uring_sqe *sqe = next_sqe(l, u);
+    struct io_uring_sqe *sqe = pl_uring_next_sqe(l, u);
     if (!sqe)
         return false;
     sqe->opcode = IORING_OP_ASYNC_CANCEL;
@@ -198,12 +128,13 @@ static void uring_cancel(struct pl_loop *l, struct pl_op *op)
     }
 }
 
-static void drain_backlog(struct pl_loop *l, struct uring *u)
+void pl_uring_drain_backlog(struct pl_loop *l, struct uring *u)
 {
     struct pl_op *op;
     while (PL_UNLIKELY((op = u->backlog.first) != NULL)) {
         bool linked = op->state & PL_OP_LINKED;
-        // next_sqe may reap, and thereby unlink or finish this very operation: then go on with the next.
+        // next_sqe may reap, and thereby unlink or finish this very operation: then go on with the
+        // next.
         bool taken = linked ? submit_cancel(l, u, op) : submit(l, u, op);
         if (!taken && u->backlog.first == op)
             return;
@@ -249,7 +180,8 @@ static void completed(struct pl_loop *l, struct uring *u, struct pl_op *op, int 
         op->state &= ~(unsigned)PL_OP_LINKED;
     }
     if (op->code == PL_OP_POLL && result > 0 && (result & (POLLPRI | POLLRDBAND))) {
-        // A wake-up names these two whenever anything arrives; only asking tells whether they are true.
+        // A wake-up names these two whenever anything arrives; only asking tells whether they are
+        // true.
         int64_t now = pl_op_attempt(op); // a poll of no duration
         result = now == -EAGAIN && !(op->state & PL_OP_CANCEL) ? -EINTR : (int)now;
     }
@@ -283,9 +215,9 @@ static void completed(struct pl_loop *l, struct uring *u, struct pl_op *op, int 
     finish(l, u, op, result);
 }
 
-static void arm_wake(struct pl_loop *l, struct uring *u)
+void pl_uring_arm_wake(struct pl_loop *l, struct uring *u)
 {
-    struct io_uring_sqe *sqe = next_sqe(l, u);
+    struct io_uring_sqe *sqe = pl_uring_next_sqe(l, u);
     u->wake_armed = sqe != NULL; // otherwise the next poll tries again, and does not wait
     if (!sqe)
         return;
@@ -312,16 +244,15 @@ static void ours(struct uring *u, const struct io_uring_cqe *cqe)
     }
 }
 
-// Takes what has completed. Submits nothing: it runs in the middle of submitting.
-static void reap(struct pl_loop *l, struct uring *u)
+void pl_uring_reap(struct pl_loop *l, struct uring *u)
 {
     uint32_t head = atomic_load_explicit(u->cq_head, memory_order_relaxed); // we alone write it
     // Acquire pairs with the kernel's release of the tail: the entries before it are written.
     uint32_t tail = atomic_load_explicit(u->cq_tail, memory_order_acquire);
     while (head != tail) {
         struct io_uring_cqe cqe = u->cqes[head & u->cq_mask];
-        // Release pairs with the kernel's acquire of the head: the entry may be overwritten. Before the
-        // entry is acted upon: it has been copied, and room is what a full ring lacks.
+        // Release pairs with the kernel's acquire of the head: the entry may be overwritten. Before
+        // the entry is acted upon: it has been copied, and room is what a full ring lacks.
         atomic_store_explicit(u->cq_head, ++head, memory_order_release);
         if ((cqe.user_data & TAG_MASK) == TAG_OP)
             completed(l, u, (struct pl_op *)(uintptr_t)(cqe.user_data & POINTER_MASK), cqe.res,
@@ -331,46 +262,32 @@ static void reap(struct pl_loop *l, struct uring *u)
     }
 }
 
-static bool completions_waiting(const struct uring *u)
-{
-    // Relaxed: reap loads the tail again with acquire.
-    return atomic_load_explicit(u->cq_tail, memory_order_relaxed) !=
-           atomic_load_explicit(u->cq_head, memory_order_relaxed);
-}
-
-static bool kernel_has_work(const struct uring *u)
-{
-    // Relaxed: the system call that this asks for is the barrier.
-    return atomic_load_explicit(u->sq_flags, memory_order_relaxed) &
-           (PL_RING_TASKRUN | PL_RING_OVERFLOW);
-}
-
 static int uring_poll(struct pl_loop *l, int64_t deadline)
 {
     struct uring *u = l->impl;
     if (PL_UNLIKELY(!u->wake_armed))
-        arm_wake(l, u);
-    drain_backlog(l, u);
+        pl_uring_arm_wake(l, u);
+    pl_uring_drain_backlog(l, u);
     int64_t timeout = 0;
     bool wait = deadline > 0 && !l->finished.first && !u->backlog.first && u->wake_armed &&
-                !completions_waiting(u);
+                !pl_uring_completions_waiting(u);
     if (wait) {
         timeout = pl_clock_left(deadline);
         wait = timeout > 0 && pl_loop_wake_sleep(l);
     }
     int n = 0;
-    if (wait || unsubmitted(u) > 0 || kernel_has_work(u) || u->backlog.first)
-        n = enter(u, wait, IORING_ENTER_GETEVENTS, wait ? timeout : PL_FOREVER);
+    if (wait || pl_uring_unsubmitted(u) > 0 || pl_uring_kernel_has_work(u) || u->backlog.first)
+        n = pl_uring_submit(u, wait, IORING_ENTER_GETEVENTS, wait ? timeout : PL_FOREVER);
     pl_loop_wake_awake(l);
-    reap(l, u);
-    drain_backlog(l, u);
+    pl_uring_reap(l, u);
+    pl_uring_drain_backlog(l, u);
     if (n == -ETIME || n == -EINTR || n == -EBUSY || n == -EAGAIN)
         n = 0; // the deadline, a signal, or a full kernel that gives way as completions are taken
     int completed = pl_loop_run_finished(l);
     return n < 0 && completed == 0 ? n : completed;
 }
 
-// ---- wake, foreign loops
+// ---- wake
 
 static void uring_signal(struct pl_loop *l)
 {
@@ -388,93 +305,6 @@ static void uring_signal(struct pl_loop *l)
     }
     eventfd_write(u->wake_fd, 1);
     errno = saved;
-}
-
-static void use(struct pl_loop *l, struct uring *u)
-{
-    l->impl = u;
-    l->cq_head = u->cq_head;
-    l->cq_tail = u->cq_tail;
-    l->sq_flags = u->sq_flags;
-}
-
-// See DESIGN for why this needs another ring.
-static int uring_fd(struct pl_loop *l)
-{
-    struct uring *u = l->impl;
-    if (u->setup_flags & IORING_SETUP_DEFER_TASKRUN) {
-        if (l->inflight > 0)
-            return -EBUSY;
-        int err;
-        struct uring *fresh = pl_uring_open(u->sq_entries, false, &err);
-        if (!fresh)
-            return err;
-        pl_uring_free(u);
-        use(l, fresh);
-        u = fresh;
-    }
-    return u->fd;
-}
-
-// Makes the ring's one timer fire at the deadline. It is moved rather than removed: a removed timer
-// completes, and would make us readable for nothing.
-static int set_timer(struct pl_loop *l, struct uring *u, int64_t deadline,
-                     struct __kernel_timespec *ts)
-{
-    if (u->timer_in_ring ? deadline == u->timer_deadline : deadline == PL_FOREVER)
-        return 0;
-    struct io_uring_sqe *sqe = next_sqe(l, u);
-    if (!sqe)
-        return -EAGAIN;
-    *ts = (struct __kernel_timespec){ .tv_sec = deadline / PL_SECOND,
-                                      .tv_nsec = deadline % PL_SECOND };
-    sqe->fd = -1;
-    sqe->timeout_flags = IORING_TIMEOUT_ABS;
-    // The kernel reads *ts when it takes the entry.
-    if (u->timer_in_ring) {
-        sqe->opcode = IORING_OP_TIMEOUT_REMOVE;
-        sqe->timeout_flags |= IORING_TIMEOUT_UPDATE;
-        sqe->addr = TAG_TIMER;
-        sqe->addr2 = (uintptr_t)ts;
-        sqe->user_data = TAG_CANCEL;
-        sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
-    } else {
-        sqe->opcode = IORING_OP_TIMEOUT;
-        sqe->addr = (uintptr_t)ts;
-        sqe->len = 1;
-        sqe->user_data = TAG_TIMER;
-    }
-    u->timer_in_ring = true;
-    u->timer_deadline = deadline;
-    return 0;
-}
-
-static int uring_arm(struct pl_loop *l, int64_t deadline)
-{
-    int fd = uring_fd(l);
-    if (fd < 0)
-        return fd;
-    struct uring *u = l->impl;
-    if (PL_UNLIKELY(!u->wake_armed))
-        arm_wake(l, u);
-    drain_backlog(l, u);
-    bool now = !pl_loop_wake_sleep(l) || l->finished.first || u->backlog.first || !u->wake_armed ||
-               deadline <= 0;
-    struct __kernel_timespec ts;
-    int err = now ? 0 : set_timer(l, u, deadline, &ts);
-    if (err)
-        return err;
-    if (now) {
-        struct io_uring_sqe *sqe = next_sqe(l, u);
-        if (sqe) { // no room: those in the way complete, or fail, and make us readable
-            sqe->opcode = IORING_OP_NOP;
-            sqe->user_data = TAG_NOP;
-        }
-    }
-    if (unsubmitted(u) == 0 && u->enabled)
-        return 0;
-    int n = enter(u, 0, IORING_ENTER_GETEVENTS, PL_FOREVER);
-    return n < 0 && n != -EINTR && n != -EBUSY && n != -EAGAIN ? n : 0;
 }
 
 static bool uring_would_block(struct pl_loop *l, struct pl_op *op)
@@ -495,10 +325,18 @@ static const struct pl_loop_vtable uring_vtable = {
     .cancel = uring_cancel,
     .poll = uring_poll,
     .signal = uring_signal,
-    .fd = uring_fd,
-    .arm = uring_arm,
+    .fd = pl_uring_fd,
+    .arm = pl_uring_arm,
     .would_block = uring_would_block,
 };
+
+void pl_uring_use(struct pl_loop *l, struct uring *u)
+{
+    l->impl = u;
+    l->cq_head = u->cq_head;
+    l->cq_tail = u->cq_tail;
+    l->sq_flags = u->sq_flags;
+}
 
 int pl_uring_init(struct pl_loop *l, unsigned entries)
 {
@@ -507,6 +345,6 @@ int pl_uring_init(struct pl_loop *l, unsigned entries)
     if (!u)
         return err;
     l->vtable = &uring_vtable;
-    use(l, u);
+    pl_uring_use(l, u);
     return 0;
 }

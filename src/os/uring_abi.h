@@ -21,8 +21,8 @@
 #define IORING_SETUP_NO_SQARRAY (1U << 16) // Linux 6.6
 #endif
 
-// An enumerator in newer headers, so it cannot be tested with #ifndef. Linux 6.13: sends a message to a
-// ring without owning one.
+// An enumerator in newer headers, so it cannot be tested with #ifndef. Linux 6.13: sends a message
+// to a ring without owning one.
 #define PL_IORING_REGISTER_SEND_MSG_RING 31
 
 static inline int pl_uring_setup(unsigned entries, struct io_uring_params *params)

@@ -96,17 +96,18 @@ static int probe(struct uring *u)
         IORING_OP_OPENAT,       IORING_OP_CLOSE,   IORING_OP_FSYNC,          IORING_OP_STATX,
         IORING_OP_ASYNC_CANCEL, IORING_OP_TIMEOUT, IORING_OP_TIMEOUT_REMOVE,
     };
-    struct {
-        struct io_uring_probe head;
-        struct io_uring_probe_op ops[256];
-    } probe = { 0 };
-    int err = pl_uring_register(u->fd, IORING_REGISTER_PROBE, &probe, 256);
+    const unsigned ops = 256;
+    struct io_uring_probe *known = pl_zalloc(sizeof *known + ops * sizeof known->ops[0]);
+    if (!known)
+        return -ENOMEM;
+    int err = pl_uring_register(u->fd, IORING_REGISTER_PROBE, known, ops);
+    for (size_t i = 0; !err && i < sizeof needed; i++)
+        if (needed[i] > known->last_op || !(known->ops[needed[i]].flags & IO_URING_OP_SUPPORTED))
+            err = -ENOSYS;
+    pl_free_mem(known);
     if (err)
         return err;
-    for (size_t i = 0; i < sizeof needed; i++)
-        if (needed[i] > probe.head.last_op || !(probe.ops[needed[i]].flags & IO_URING_OP_SUPPORTED))
-            return -ENOSYS;
-    // A blind send to a descriptor that is no ring: EBADFD says that the kernel knows how, EINVAL not.
+    // A message to no ring at all: EBADF says that the kernel knows how to send one, EINVAL not.
     struct io_uring_sqe sqe = { .opcode = IORING_OP_MSG_RING, .fd = -1 };
     err = pl_uring_register(-1, PL_IORING_REGISTER_SEND_MSG_RING, &sqe, 1);
     u->message_ring = err == -EBADF;

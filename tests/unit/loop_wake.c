@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// loop_wake.c - waking a loop from threads and signal handlers, driving it from a foreign loop, and what
-// happens where io_uring is refused.
+// loop_wake.c - waking a loop from threads and signal handlers,
+// driving it from a foreign loop, and what happens where io_uring is refused.
 #include "check.h"
 
 #include <errno.h>
@@ -40,7 +40,8 @@ static void open_loop(enum pl_backend backend)
     CHECK_INT(err, ==, 0);
 }
 
-// Adds a filter that makes `call` fail with `error`; where second >= 0, only with that second argument.
+// Adds a filter that makes `call` fail with `error`; where second >= 0, only with that second
+// argument.
 static void refuse(int call, long second, int error)
 {
     struct sock_filter code[] = {
@@ -121,7 +122,8 @@ static void *post(void *arg)
     return NULL;
 }
 
-// What was posted before a wake is seen after the poll that the wake ended: were one lost, this would hang.
+// What was posted before a wake is seen after the poll that the wake ended: were one lost, this
+// would hang.
 EACH(wake_storm, .limit_s = 60)
 {
     enum { THREADS = 3, POSTS = 20000 };
@@ -285,7 +287,7 @@ EACH(foreign_wakes_an_epoll)
         while (op.mode == i) {
             CHECK_INT(pl_loop_arm(&loop, PL_FOREVER), ==, 0);
             int n;
-            do // io_uring runs completions in this thread, which ends an epoll_wait as a signal does
+            do // completions run in this thread and end an epoll_wait as a signal does
                 n = epoll_wait(ep, &event, 1, 5000);
             while (n < 0 && errno == EINTR);
             CHECK_INT(n, ==, 1);

@@ -3,17 +3,18 @@
  * loop_wake_model.c - every interleaving of the wake protocol of src/os/loop.c.
  *
  * DESIGN
- *   A loop and up to three wakers as small state machines over the protocol's one word. Each step is one atomic
- *   operation, and all orders of steps are explored, states being met once.
+ *   A loop and up to three wakers as small state machines over the protocol's one word. Each step
+ *   is one atomic operation, and all orders of steps are explored, states being met once.
  *
- *   Weak memory is modelled by views: what a thread is certain to see. A push is one bit in its waker's
- *   view; a release adds the thread's view to the word's, an acquire adds the word's to the thread's, and the
- *   loop, looking for work, sees its own view and nothing else: the worst that the memory model allows. Since
- *   everybody but the loop only replaces the word by read-modify-write, the word's view is never lost (a
- *   release sequence); a plain store would start a new one.
+ *   Weak memory is modelled by views: what a thread is certain to see. A push is one bit in its
+ *   waker's view; a release adds the thread's view to the word's, an acquire adds the word's to the
+ *   thread's, and the loop, looking for work, sees its own view and nothing else: the worst that
+ *   the memory model allows. Since everybody but the loop only replaces the word by
+ *   read-modify-write, the word's view is never lost (a release sequence); a plain store would
+ *   start a new one.
  *
- *   The property: when all wakers are done and the loop sleeps with no signal on its way, it has seen
- *   every push. Four mistakes that were possible show that the explorer would find them.
+ *   The property: when all wakers are done and the loop sleeps with no signal on its way, it has
+ *   seen every push. Four mistakes that were possible show that the explorer would find them.
  */
 #include "check.h"
 

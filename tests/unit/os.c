@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// os.c - the small doors to the kernel: clock, futex, threads, CPUs, random bytes, faults, and operations
-// without a loop.
+// os.c - the small doors to the kernel: clock, futex, threads, CPUs,
+// random bytes, faults, and operations without a loop.
 #include "check.h"
 
 #include <errno.h>
@@ -336,8 +336,8 @@ static void count_call(struct pl_op *op)
     op->mode++;
 }
 
-// Opens a loop, moves a message through a socket, cancels, drives it from outside, closes; whatever fails
-// on the way, each operation completes once and nothing leaks.
+// Opens a loop, moves a message through a socket, cancels, drives it from outside, closes; whatever
+// fails on the way, each operation completes once and nothing leaks.
 static int scenario(enum pl_backend backend)
 {
     struct pl_loop loop;
