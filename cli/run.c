@@ -51,13 +51,16 @@ static void raise_descriptor_limit(void)
     }
 }
 
-/* From threads of the library. */
+static atomic_bool stopping;
+
+/* From threads of the library. A stalled loop is said once; and once we stop, that workers die is
+ * no news. */
 static void notice(const struct plait_notice *n, void *arg)
 {
     static atomic_bool told;
     (void)arg;
-    if (n->kind == PLAIT_NOTICE_STALL && atomic_exchange(&told, true))
-        return; /* once is enough */
+    if (atomic_load(&stopping) || (n->kind == PLAIT_NOTICE_STALL && atomic_exchange(&told, true)))
+        return;
     say("note: %s", n->message);
 }
 
@@ -80,6 +83,7 @@ static void stop(struct run *r, enum stop why)
         r->stop_deadline =
             plait_after(r->options->on == PLAIT_PROCESSES ? STOP_PROCESS_NS : STOP_NS);
         r->stop = why;
+        atomic_store(&stopping, true);
         work_stop(&r->work);
     }
 }

@@ -107,6 +107,11 @@ static CURLcode set_up(struct transfer *t, const char *url)
     code = code ? code : curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
     code = code ? code : curl_easy_setopt(easy, CURLOPT_USERAGENT, "plait");
     code = code ? code : curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    const char *authorities = getenv("CURL_CA_BUNDLE");
+    if (!authorities)
+        authorities = getenv("SSL_CERT_FILE");
+    if (authorities)
+        code = code ? code : curl_easy_setopt(easy, CURLOPT_CAINFO, authorities);
     /* A cancelled look-up ends on its own thread; waiting for it would block ours. */
     code = code ? code : curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
     return code;
