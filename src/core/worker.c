@@ -18,21 +18,21 @@
 /* How long a worker that ran dry looks around before it sleeps: about what waking it would cost. */
 #define DOZE_NS 20000
 
-static _Thread_local struct pl_worker *this_worker;
+_Thread_local struct pl_worker *pl_this_worker;
 
 PL_NOINLINE struct pl_worker *pl_worker_current(void)
 {
-    return this_worker;
+    return pl_this_worker;
 }
 
 PL_NOINLINE struct pl_fiber *pl_fiber_current(void)
 {
-    return this_worker ? this_worker->current : NULL;
+    return pl_this_worker ? pl_this_worker->current : NULL;
 }
 
 PL_NOINLINE void pl_worker_enter(struct pl_worker *w)
 {
-    this_worker = w;
+    pl_this_worker = w;
     if (w)
         pl_context_thread(&w->context);
 }
@@ -111,10 +111,13 @@ bool pl_worker_receive(struct pl_worker *w)
 
 int pl_worker_push(struct pl_worker *w, struct pl_job *job)
 {
-    int e = pl_deque_push(&w->deque, job);
-    if (e < 0)
-        return e;
+    /* Counted first: a thief may have finished it before the next line. */
     pl_worker_count(&w->created);
+    int e = pl_deque_push(&w->deque, job);
+    if (e < 0) {
+        pl_worker_count(&w->finished);
+        return e;
+    }
     if (w->sched->slots > 1)
         pl_sched_wake_one(w->sched);
     return 0;

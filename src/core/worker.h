@@ -37,12 +37,12 @@ enum { PL_FAIRNESS = 61 };
 struct pl_worker {
     struct pl_sched *sched;
     unsigned index;
-    uint32_t credit; /* jobs and switches until it must look around */
+    uint32_t credit;          /* jobs and switches until it must look around */
     struct pl_fiber *current; /* NULL: on the worker's own stack */
     struct pl_fiber *ready, **ready_end;
-    struct pl_fiber *dead;    /* has just left for good; its stack is to be returned */
-    struct pl_fiber *fibers;  /* all that live, youngest first */
-    struct pl_fiber *idle;    /* those that wait for a job, the warmest first */
+    struct pl_fiber *dead;   /* has just left for good; its stack is to be returned */
+    struct pl_fiber *fibers; /* all that live, youngest first */
+    struct pl_fiber *idle;   /* those that wait for a job, the warmest first */
     unsigned idle_count;
     struct pl_context context;
     struct pl_stack_pool stacks;
@@ -51,8 +51,8 @@ struct pl_worker {
     struct pl_loop loop;
     struct pl_slab slab;
     uint64_t futures_made, futures_freed; /* pooled ones, by this worker */
-    bool searching; /* holds one of the scheduler's searchers */
-    bool stopped;   /* has told its fibers about the shutdown */
+    bool searching;                       /* holds one of the scheduler's searchers */
+    bool stopped;                         /* has told its fibers about the shutdown */
     uint64_t rng;
     pthread_t thread;
 
@@ -61,8 +61,8 @@ struct pl_worker {
     _Alignas(64) _Atomic(struct pl_job *) inbox;
     _Atomic uint32_t state;
     _Alignas(64) _Atomic uint64_t created, finished; /* jobs; written by the worker only */
-    _Atomic uint64_t heartbeat; /* changes with every look around; the monitor's */
-    _Atomic uint32_t hurry;     /* the monitor asks for a look around: its tasks take long */
+    _Atomic uint64_t heartbeat;    /* changes with every look around; the monitor's */
+    _Atomic uint32_t hurry;        /* the monitor asks for a look around: its tasks take long */
     _Atomic(const char *) running; /* name of the task that runs now; the monitor's */
 };
 
@@ -75,6 +75,9 @@ static inline void pl_worker_count(_Atomic uint64_t *counter)
 
 /* The worker of the calling thread, or NULL. Not inlined: compilers cache thread-local addresses. */
 struct pl_worker *pl_worker_current(void);
+
+/* The same, for where every instruction counts, and in functions that do not switch stacks. */
+extern _Thread_local struct pl_worker *pl_this_worker __attribute__((tls_model("initial-exec")));
 
 /* The calling fiber, or NULL. */
 struct pl_fiber *pl_fiber_current(void);
@@ -112,7 +115,8 @@ static inline bool pl_worker_must_look(const struct pl_worker *w)
 {
     /* Relaxed: a hint. */
     return w->credit == 0 ||
-           __builtin_expect(atomic_load_explicit(&((struct pl_worker *)w)->hurry, memory_order_relaxed), 0);
+           __builtin_expect(
+               atomic_load_explicit(&((struct pl_worker *)w)->hurry, memory_order_relaxed), 0);
 }
 
 /* The next fiber to switch to without asking the scheduler; NULL when there is none, or when it is time to
