@@ -136,6 +136,13 @@ __attribute__((cold, noinline, unused)) static int pl_deque_make_room(struct pl_
     return 0;
 }
 
+/* Whether the owner's next push will find room without looking for it. */
+static inline bool pl_deque_has_room(const struct pl_deque *d)
+{
+    int64_t b = atomic_load_explicit(&((struct pl_deque *)d)->bottom, memory_order_relaxed);
+    return b - d->top_seen < d->room;
+}
+
 /* The owner adds an item, which is not NULL. 0; -ENOBUFS: `limit` items are there; -ENOMEM. */
 static inline int pl_deque_push(struct pl_deque *d, void *item)
 {

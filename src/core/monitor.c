@@ -77,7 +77,7 @@ static bool others_wait(struct pl_sched *s, struct pl_worker *w)
 {
     uint64_t finished = atomic_load_explicit(&w->finished, memory_order_acquire);
     uint64_t made = atomic_load_explicit(&w->created, memory_order_acquire) + atomic_load(&s->injected);
-    return made - finished > 1;
+    return made - finished > 1 || pl_deque_size_hint(&w->deque) > 0;
 }
 
 static void report_stall(struct pl_sched *s, struct pl_worker *w, struct sample *x, int64_t now)

@@ -16,11 +16,9 @@ struct pl_waiting_room {
 
 pl_trace_fn *pl_trace_hook;
 
-void pl_sched_wake_one(struct pl_sched *s)
+void pl_sched_wake_sleeper(struct pl_sched *s)
 {
-    atomic_thread_fence(memory_order_seq_cst); /* [pair SLEEP] */
-    if (atomic_load_explicit(&s->sleepers, memory_order_relaxed) == 0 ||
-        atomic_load_explicit(&s->searchers, memory_order_relaxed) > 0)
+    if (atomic_load_explicit(&s->searchers, memory_order_relaxed) > 0)
         return;
     uint32_t none = 0;
     if (!atomic_compare_exchange_strong(&s->searchers, &none, 1))

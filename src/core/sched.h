@@ -16,11 +16,13 @@
  *   finished, the injector those it took in. Who goes to sleep in a scheduler that drains sums up
  *   all `finished` first and all `created` after: equal sums mean that nothing was alive in
  *   between, and nothing can be created by nothing. (Finished never exceeds created, and both only
- *   grow.)
+ *   grow.) A scope's child on its owner's worker counts only where it runs on a fiber of its own:
+ *   its owner, which cannot end before it, stands for it.
  */
 #ifndef PL_CORE_SCHED_H
 #define PL_CORE_SCHED_H
 
+#include "base/bug.h"
 #include "core/executor.h"
 #include "core/future.h"
 #include "core/lock.h"
@@ -97,7 +99,13 @@ struct pl_job *pl_sched_steal(struct pl_sched *s, struct pl_worker *w);
 
 /* There is a new job: wakes a sleeper unless somebody is searching. After publishing the job;
  * contains the fence. */
-void pl_sched_wake_one(struct pl_sched *s);
+void pl_sched_wake_sleeper(struct pl_sched *s);
+static inline void pl_sched_wake_one(struct pl_sched *s)
+{
+    atomic_thread_fence(memory_order_seq_cst); /* [pair SLEEP] */
+    if (PL_UNLIKELY(atomic_load_explicit(&s->sleepers, memory_order_relaxed) > 0))
+        pl_sched_wake_sleeper(s);
+}
 void pl_sched_wake_all(struct pl_sched *s);
 
 /* Whether worker w could find anything to do. For the last look before sleeping. */

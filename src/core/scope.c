@@ -18,28 +18,20 @@ static struct pl_scope *scope_of(plait_scope *s)
 }
 
 /* Makes `scope` the innermost of its owner, or takes it off. */
-static void enter(struct pl_strand *s, struct pl_scope *scope, struct pl_cancel *cancel)
+static inline void enter(struct pl_strand *s, struct pl_scope *scope, struct pl_cancel *cancel)
 {
-    if (!s->worker)
+    bool plain = PL_UNLIKELY(!s->worker);
+    if (plain)
         pl_strand_lock(s);
     s->scope = scope;
     s->cancel = cancel;
-    if (!s->worker)
+    if (plain)
         pl_strand_unlock(s);
 }
 
-int plait_scope_begin_with(plait_scope *ps, plait_executor *ex,
-                           const struct plait_scope_options *options)
+static inline void begin(struct pl_scope *s, struct pl_strand *owner, struct pl_worker *w,
+                         struct plait_executor *ex, const struct plait_scope_options *options)
 {
-    struct pl_scope *s = scope_of(ps);
-    struct pl_strand *owner = pl_strand_current();
-    struct pl_worker *w = owner->worker;
-    if (!ex) {
-        if (!w)
-            return -EINVAL;
-        ex = &w->sched->ex;
-    }
-    pl_notify_init(&s->notify);
     s->notify.strand = owner;
     atomic_init(&s->notify.phase, PL_PHASE_RUNNING);
     pl_cancel_init(&s->cancel, owner->cancel, options ? options->deadline : 0);
@@ -47,25 +39,54 @@ int plait_scope_begin_with(plait_scope *ps, plait_executor *ex,
     s->owner = owner;
     s->worker = w && &w->sched->ex == ex ? w : NULL;
     s->outer = owner->scope;
-    atomic_init(&s->balance, 0);
-    atomic_init(&s->error, 0);
-    s->spawned = s->joined = 0;
+    memset(&s->spawned, 0, offsetof(struct pl_scope, wait) - offsetof(struct pl_scope, spawned));
     s->keep_going = options && options->keep_going;
-    s->joining = false;
-    s->inline_used = 0;
-    atomic_init(&s->lock.word, 0);
-    atomic_init(&s->all, NULL);
-    s->free = NULL;
-    atomic_init(&s->remote_free, NULL);
+}
+
+static PL_NOINLINE int begin_on_thread(struct pl_scope *s, struct plait_executor *ex,
+                                       const struct plait_scope_options *options)
+{
+    struct pl_strand *owner = pl_strand_current();
+    if (!ex)
+        return -EINVAL;
+    begin(s, owner, NULL, ex, options);
     enter(owner, s, &s->cancel);
     return 0;
 }
 
-/* A record from outside the scope, or NULL. */
-static PL_NOINLINE struct pl_child *more_children(struct pl_scope *s)
+int plait_scope_begin_with(plait_scope *ps, plait_executor *ex,
+                           const struct plait_scope_options *options)
 {
-    /* Acquire: pairs with the push in child_ended(). */
-    struct pl_child *c = atomic_exchange_explicit(&s->remote_free, NULL, memory_order_acquire);
+    struct pl_scope *s = scope_of(ps);
+    struct pl_worker *w = pl_this_worker;
+    if (PL_UNLIKELY(!w || !w->current))
+        return begin_on_thread(s, ex, options);
+    struct pl_strand *owner = &w->current->strand;
+    begin(s, owner, w, ex ? ex : &w->sched->ex, options);
+    owner->scope = s;
+    owner->cancel = &s->cancel;
+    return 0;
+}
+
+/* Puts a new record among the scope's. */
+static inline struct pl_child *add_child(struct pl_scope *s, struct pl_child *c)
+{
+    c->scope = s;
+    c->in_heap = NULL;
+    c->future = NULL;
+    pl_notify_init(&c->notify); /* before a canceller can see it */
+    c->next_all = atomic_load_explicit(&s->all, memory_order_relaxed);
+    /* Release: pairs with the acquire in tell_children(). */
+    atomic_store_explicit(&s->all, c, memory_order_release);
+    return c;
+}
+
+/* A record for a child; NULL when memory is short. */
+static struct pl_child *take_child(struct pl_scope *s)
+{
+    struct pl_child *c = s->free;
+    if (!c) /* Acquire: pairs with the push in child_ended(). */
+        c = atomic_exchange_explicit(&s->remote_free, NULL, memory_order_acquire);
     if (c) {
         s->free = c->next_free;
         return c;
@@ -76,15 +97,7 @@ static PL_NOINLINE struct pl_child *more_children(struct pl_scope *s)
         c = pl_slab_alloc(&s->worker->slab, &s->worker->sched->slabs, pl_slab_class(sizeof *c));
     else
         c = pl_alloc(sizeof *c);
-    if (!c)
-        return NULL;
-    c->scope = s;
-    c->in_heap = NULL;
-    c->future = NULL;
-    pl_notify_init(&c->notify); /* before a canceller can see it */
-    c->next_all = atomic_load_explicit(&s->all, memory_order_relaxed);
-    atomic_store_explicit(&s->all, c, memory_order_release);
-    return c;
+    return c ? add_child(s, c) : NULL;
 }
 
 static bool is_inline(const struct pl_scope *s, const struct pl_child *c)
@@ -115,7 +128,7 @@ static void count_ended(struct pl_scope *s)
 }
 
 /* The record is free, and the child counts as ended. The last touch of the scope. */
-static void child_ended(struct pl_child *c, bool by_owner)
+static inline void child_ended(struct pl_child *c, bool by_owner)
 {
     struct pl_scope *s = c->scope;
     if (by_owner) {
@@ -140,7 +153,7 @@ static inline void *child_in(struct pl_child *c)
     return PL_UNLIKELY(c->in_heap != NULL) ? c->in_heap : c->in;
 }
 
-static void finish(struct pl_child *c, int code, bool by_owner)
+static inline void finish(struct pl_child *c, int code, bool by_owner)
 {
     if (PL_UNLIKELY(c->in_heap != NULL)) {
         pl_free_mem(c->in_heap);
@@ -158,6 +171,8 @@ static void run(struct pl_job *job, int refused)
     struct pl_scope *s = c->scope;
     struct pl_worker *w = pl_worker_current();
     int code = refused;
+    if (s->worker)
+        pl_worker_count(&w->created); /* see sched.h */
     if (!refused) {
         struct pl_strand *me = &w->current->strand;
         c->notify.strand = me;
@@ -198,7 +213,6 @@ static inline void run_here(struct pl_scope *s, struct pl_child *c)
         me->task = task;
     }
     finish(c, code, true);
-    pl_worker_count(&s->worker->finished);
 }
 
 static void future_ended(struct pl_waiter *waiter, plait_future *f)
@@ -207,7 +221,7 @@ static void future_ended(struct pl_waiter *waiter, plait_future *f)
     struct pl_scope *s = c->scope;
     if (f->code >= 0 && c->out && pl_future_is_bytes(f)) {
         *(struct plait_buffer *)c->out = f->extra->bytes_out;
-        f->extra->bytes_out = (struct plait_buffer){0};
+        f->extra->bytes_out = (struct plait_buffer){ 0 };
     } else if (f->code >= 0 && c->out) {
         memcpy(c->out, pl_future_out(f), f->task->out_bytes);
     }
@@ -227,7 +241,7 @@ static void future_ended(struct pl_waiter *waiter, plait_future *f)
 /* On an executor of another kind, and for bytes: through a future. */
 static int go_by_future(struct pl_scope *s, struct pl_child *c, const void *in)
 {
-    struct plait_submit_options o = {.size = sizeof o, .deadline = s->cancel.deadline};
+    struct plait_submit_options o = { .size = sizeof o, .deadline = s->cancel.deadline };
     plait_future *f;
     int e = pl_future_make(&f, s->ex, c->task, in, &o);
     if (e < 0)
@@ -243,6 +257,15 @@ static int go_by_future(struct pl_scope *s, struct pl_child *c, const void *in)
         c->future = NULL;
         pl_unlock(&s->lock);
     }
+    return e;
+}
+
+/* Pushes a child to the owner's own worker. It is not counted as created: see sched.h. */
+static inline int push_own(struct pl_worker *w, struct pl_child *c)
+{
+    int e = pl_deque_push(&w->deque, &c->notify.job);
+    if (e == 0 && w->sched->slots > 1)
+        pl_sched_wake_one(w->sched);
     return e;
 }
 
@@ -278,8 +301,7 @@ static int start(struct pl_scope *s, struct pl_child *c, const void *in)
     c->notify.job.run = run;
     atomic_store_explicit(&c->notify.phase, PL_PHASE_QUEUED, memory_order_relaxed);
     PL_TRACE(PL_TRACE_SUBMIT, c, c->task->name);
-    e = s->worker ? pl_worker_push(s->worker, &c->notify.job)
-                  : pl_sched_submit(pl_sched_of(s->ex), &c->notify.job);
+    e = s->worker ? push_own(s->worker, c) : pl_sched_submit(pl_sched_of(s->ex), &c->notify.job);
     if (e < 0) {
         pl_free_mem(c->in_heap);
         c->in_heap = NULL;
@@ -287,29 +309,23 @@ static int start(struct pl_scope *s, struct pl_child *c, const void *in)
     return e;
 }
 
-int plait_go_task(plait_scope *ps, const struct plait_task *task, const void *in, void *out)
+static PL_NOINLINE int go(struct pl_scope *s, const struct plait_task *task, const void *in,
+                          void *out)
 {
-    struct pl_scope *s = scope_of(ps);
-    pl_strand_point();
     int e = pl_strand_marked(s->owner);
-    if (PL_UNLIKELY(e < 0)) {
+    if (e < 0) {
         note_error(s, e);
         return e;
     }
-    struct pl_child *c = s->free;
-    if (PL_LIKELY(c != NULL)) {
-        s->free = c->next_free;
-    } else {
-        c = more_children(s);
-        if (!c) {
-            fail(s, -ENOMEM);
-            return -ENOMEM;
-        }
+    struct pl_child *c = take_child(s);
+    if (!c) {
+        fail(s, -ENOMEM);
+        return -ENOMEM;
     }
     c->task = task;
     c->out = out;
     e = start(s, c, in);
-    if (PL_UNLIKELY(e < 0)) {
+    if (e < 0) {
         c->next_free = s->free;
         s->free = c;
         fail(s, e);
@@ -319,13 +335,62 @@ int plait_go_task(plait_scope *ps, const struct plait_task *task, const void *in
     return 0;
 }
 
+/* Whether a task takes so little, and gives only what is wanted, that go_small() will do. */
+static inline bool is_small(const struct plait_task *task, const void *out)
+{
+    return (task->in_bytes == 8 || task->in_bytes == 4 || task->in_bytes == 0) &&
+           (out || task->out_bytes == 0) && !(task->flags & PLAIT_TASK_IS_BYTES);
+}
+
+/* go() for the common case, in as few instructions as possible: a record of the scope's own, room
+ * in the worker's deque, an argument of a word, and nobody cancelled. Where it is not so: false, and
+ * nothing has been done. */
+static inline bool go_small(struct pl_scope *s, const struct plait_task *task, const void *in,
+                            void *out)
+{
+    struct pl_worker *w = s->worker;
+    struct pl_child *c = s->free;
+    if (PL_UNLIKELY(!w || !is_small(task, out) || !pl_strand_is_clean(s->owner) ||
+                    !pl_deque_has_room(&w->deque) || pl_trace_hook))
+        return false;
+    if (c) {
+        s->free = c->next_free;
+        atomic_store_explicit(&c->notify.phase, PL_PHASE_QUEUED, memory_order_relaxed);
+    } else if (PL_LIKELY(s->inline_used < PL_SCOPE_INLINE)) {
+        c = add_child(s, &s->inline_children[s->inline_used++]);
+    } else {
+        return false;
+    }
+    c->task = task;
+    c->out = out;
+    c->notify.job.run = run;
+    if (task->in_bytes == 8)
+        memcpy(c->in, in, 8);
+    else if (task->in_bytes == 4)
+        memcpy(c->in, in, 4);
+    pl_deque_push(&w->deque, &c->notify.job);
+    s->spawned++;
+    return true;
+}
+
+int plait_go_task(plait_scope *ps, const struct plait_task *task, const void *in, void *out)
+{
+    struct pl_scope *s = scope_of(ps);
+    pl_strand_point();
+    if (PL_UNLIKELY(!go_small(s, task, in, out)))
+        return go(s, task, in, out);
+    if (s->worker->sched->slots > 1)
+        pl_sched_wake_one(s->worker->sched);
+    return 0;
+}
+
 /* Runs the children that nobody has stolen, youngest first, as long as they are at hand. */
-static void join_here(struct pl_scope *s)
+static inline void join_here(struct pl_scope *s)
 {
     struct pl_worker *w = s->worker;
     while (s->joined != s->spawned) {
-        struct pl_job *job = w->sched->slots == 1 ? pl_deque_pop_alone(&w->deque)
-                                                  : pl_deque_pop(&w->deque);
+        struct pl_job *job =
+            w->sched->slots == 1 ? pl_deque_pop_alone(&w->deque) : pl_deque_pop(&w->deque);
         if (!job)
             return;
         struct pl_child *c = PL_CONTAINER(job, struct pl_child, notify.job);
@@ -384,7 +449,8 @@ int plait_scope_end(plait_scope *ps)
 
 static void tell_children(struct pl_scope *s)
 {
-    for (struct pl_child *c = atomic_load_explicit(&s->all, memory_order_acquire); c; c = c->next_all) {
+    for (struct pl_child *c = atomic_load_explicit(&s->all, memory_order_acquire); c;
+         c = c->next_all) {
         pl_lock(&s->lock);
         plait_future *f = c->future;
         if (f)

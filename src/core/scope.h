@@ -53,16 +53,16 @@ struct pl_scope {
     struct pl_strand *owner;
     struct pl_worker *worker; /* the owner's, when children start on it; else NULL */
     struct pl_scope *outer;   /* of the same task */
-    struct pl_wait wait;
+    uint32_t spawned, joined; /* from here to `wait` all is zero at first */
     _Atomic int32_t balance;
     _Atomic int32_t error;
-    uint32_t spawned, joined;
-    bool keep_going, joining;
-    uint16_t inline_used;
     struct pl_lock lock; /* the `future` of children */
+    uint16_t inline_used;
+    bool joining, keep_going;
     _Atomic(struct pl_child *) all;
     struct pl_child *free;
     _Atomic(struct pl_child *) remote_free;
+    struct pl_wait wait;
     struct pl_child inline_children[PL_SCOPE_INLINE];
 };
 

@@ -19,7 +19,7 @@ struct timer {
 PL_NOINLINE struct pl_strand *pl_strand_current(void)
 {
     static _Thread_local struct pl_strand plain;
-    struct pl_worker *w = pl_worker_current();
+    struct pl_worker *w = pl_this_worker;
     return w && w->current ? &w->current->strand : &plain;
 }
 

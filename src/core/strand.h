@@ -91,9 +91,13 @@ void pl_strand_timer_due(struct pl_heap_node *node);
 
 /* Whether the chain is marked, as a code; does not look at the clock. */
 int pl_strand_marked_slow(struct pl_strand *s);
+static inline bool pl_strand_is_clean(const struct pl_strand *s)
+{
+    return atomic_load(&pl_cancel_epoch) == s->clean;
+}
 static inline int pl_strand_marked(struct pl_strand *s)
 {
-    return atomic_load(&pl_cancel_epoch) == s->clean ? 0 : pl_strand_marked_slow(s);
+    return pl_strand_is_clean(s) ? 0 : pl_strand_marked_slow(s);
 }
 
 /* 0, -ECANCELED or -ETIMEDOUT: looks at the clock, and marks a deadline that has passed. */
