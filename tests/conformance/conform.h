@@ -28,6 +28,18 @@
 
 #include "check.h"
 
+/* What sanitizers do to memory and to faults is not what these tests measure. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define CONFORM_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define CONFORM_SANITIZED 1
+#endif
+#endif
+#ifndef CONFORM_SANITIZED
+#define CONFORM_SANITIZED 0
+#endif
+
 enum { BOARD_COUNTERS = 16, BOARD_GATES = 8 };
 
 struct place {

@@ -169,10 +169,7 @@ static void sleepers(plait_executor *ex, long n, int64_t ns, long bytes_each)
 
 static bool is_slow_build(void)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    return true;
-#endif
-    return getenv("PLAIT_TEST_TIMEOUT_SCALE") != NULL;
+    return CONFORM_SANITIZED || getenv("PLAIT_TEST_TIMEOUT_SCALE") != NULL;
 }
 
 CONFORM_LOCAL(a_hundred_thousand_sleepers, .limit_s = 120)

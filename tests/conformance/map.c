@@ -106,19 +106,25 @@ CONFORM(the_lowest_error_wins)
     }
 }
 
-// The last input fails first; the first one fails too, later, and by itself.
+// The last input fails first; the first one, which runs by then, fails too, later and by itself.
 static int ends_fail(const long *x, long *out)
 {
     *out = 0;
     if (*x == 0) {
+        count_up(2);
         while (count_of(1) == 0)
             if (plait_yield() == -ECANCELED)
                 break;
         return -EDOM;
     }
-    if (*x == 63)
+    if (*x == 63) {
+        while (count_of(2) == 0)
+            if (plait_yield() < 0)
+                return -EPROTO;
         count_up(1);
-    return *x == 63 ? -ERANGE : 0;
+        return -ERANGE;
+    }
+    return 0;
 }
 PLAIT_TASK(ends_fail, long, long);
 
