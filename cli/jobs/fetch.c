@@ -8,6 +8,7 @@
 // are looked up on curl's resolver threads.
 #include "job.h"
 #include "fetch_file.h"
+#include "fetch_tls.h"
 
 #include <curl/curl.h>
 #include <inttypes.h>
@@ -49,6 +50,7 @@ static void once_a_process(void)
 {
     signal(SIGPIPE, SIG_IGN); /* OpenSSL writes to sockets that the other side has closed */
     curl_global_init(CURL_GLOBAL_DEFAULT);
+    fetch_tls_load();
 }
 
 /* ---- what curl calls ------------------------------------------------------------------------- */
@@ -107,11 +109,7 @@ static CURLcode set_up(struct transfer *t, const char *url)
     code = code ? code : curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
     code = code ? code : curl_easy_setopt(easy, CURLOPT_USERAGENT, "plait");
     code = code ? code : curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    const char *authorities = getenv("CURL_CA_BUNDLE");
-    if (!authorities)
-        authorities = getenv("SSL_CERT_FILE");
-    if (authorities)
-        code = code ? code : curl_easy_setopt(easy, CURLOPT_CAINFO, authorities);
+    code = code ? code : fetch_tls_use(easy);
     /* A cancelled look-up ends on its own thread; waiting for it would block ours. */
     code = code ? code : curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
     return code;
