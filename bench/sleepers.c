@@ -63,17 +63,25 @@ struct plan {
     long count;
 };
 
-static int sleep_all(plait_executor *ex, long count, int64_t *late, double *mib)
+struct crowd {
+    int64_t *late;
+    double *mib;
+    long count;
+};
+
+static int sleep_all(const struct crowd *crowd, void *out)
 {
     plait_scope s;
-    int err = plait_scope_begin(&s, ex);
-    for (long i = 0; i < count && !err; i++)
-        err = plait_go(&s, &late[i], sleeper, { 0 });
+    int err = plait_scope_begin(&s, NULL);
+    (void)out;
+    for (long i = 0; i < crowd->count && !err; i++)
+        err = plait_go(&s, &crowd->late[i], sleeper, { 0 });
     if (!err)
-        err = plait_go(&s, mib, observer, { plait_after(SLEEP_NS / 2) });
+        err = plait_go(&s, crowd->mib, observer, { plait_after(SLEEP_NS / 2) });
     int failed = plait_scope_end(&s);
     return err ? err : failed;
 }
+PLAIT_TASK(sleep_all, struct crowd, void);
 
 static int fibers(void *arg, double *values)
 {
@@ -84,7 +92,8 @@ static int fibers(void *arg, double *values)
     memset(late, 1, (size_t)p->count * sizeof *late); // the results' pages are not the fibers'
     plait_executor *ex = bench_executor((enum plait_kind)p->c->arg, p->c->workers);
     double before = resident_mib(), cpu = bench_cpu(), from = bench_now(), mib;
-    int err = sleep_all(ex, p->count, late, &mib);
+    struct crowd crowd = { late, &mib, p->count };
+    int err = bench_run(ex, sleep_all, &crowd, NULL);
     values[WALL] = (bench_now() - from) * 1e-9;
     values[CPU] = (bench_cpu() - cpu) * 1e-9;
     values[MEMORY] = mib - before;
