@@ -67,6 +67,10 @@ no_deque:
 
 void pl_worker_done(struct pl_worker *w)
 {
+    /* A thread of another executor may have woken the last task and be on its way out of the send.
+     * Acquire: pairs with the release at the end of pl_worker_send(). */
+    while (atomic_load_explicit(&w->senders, memory_order_acquire) > 0)
+        pl_relax();
     pl_fiber_free_idle(w);
     PL_ASSERT(!w->fibers && !w->ready && pl_deque_size_hint(&w->deque) == 0);
     pl_loop_done(&w->loop);
@@ -76,6 +80,8 @@ void pl_worker_done(struct pl_worker *w)
 
 void pl_worker_send(struct pl_worker *w, struct pl_job *message)
 {
+    /* Relaxed: the swap below publishes it, to whoever handles the message and then ends. */
+    atomic_fetch_add_explicit(&w->senders, 1, memory_order_relaxed);
     struct pl_job *first = atomic_load_explicit(&w->inbox, memory_order_relaxed);
     do
         message->next = first;
@@ -86,6 +92,8 @@ void pl_worker_send(struct pl_worker *w, struct pl_job *message)
         atomic_fetch_sub(&w->sched->sleepers, 1);
         pl_loop_wake(&w->loop);
     }
+    /* Release: pairs with the load in pl_worker_done(). */
+    atomic_fetch_sub_explicit(&w->senders, 1, memory_order_release);
 }
 
 bool pl_worker_receive(struct pl_worker *w)
@@ -345,10 +353,14 @@ bool pl_worker_prepare_sleep(struct pl_worker *w)
     give_up_search(w); /* it may have been woken to search, and then not searched */
     atomic_store(&w->state, PL_WORKER_SLEEPING);
     atomic_fetch_add(&w->sched->sleepers, 1); /* [pair SLEEP] */
-    if (!pl_sched_has_work(w->sched, w))
-        return true;
-    pl_worker_awake(w);
-    return false;
+    if (pl_sched_has_work(w->sched, w)) {
+        pl_worker_awake(w);
+        return false;
+    }
+    /* A spare that is no longer needed leaves to the others what it took and did not start. */
+    if (pl_deque_size_hint(&w->deque) > 0)
+        pl_sched_wake_one(w->sched);
+    return true;
 }
 
 /* Until when it sleeps: a worker that holds many idle stacks comes back once more to return them. */
