@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool blank(char c)
+static bool is_white(char c)
 {
     return c == ' ' || c == '\t' || c == '\r';
 }
@@ -13,9 +13,9 @@ static bool blank(char c)
 bool number_parse(const void *data, size_t bytes, uint64_t *ret)
 {
     const char *s = data, *end = s + bytes;
-    while (s < end && blank(*s))
+    while (s < end && is_white(*s))
         s++;
-    while (end > s && blank(end[-1]))
+    while (end > s && is_white(end[-1]))
         end--;
     if (s == end)
         return false;

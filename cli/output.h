@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: MIT Standard output and standard error: results, messages and the
-// progress line, which share a screen.
+// SPDX-License-Identifier: MIT
+// Standard output and standard error: results, messages and the progress line on one screen.
 //
 // Results are collected in output_text() and written by output_write(), which never blocks on a
 // pipe, a terminal or a socket that is not ready, so that Ctrl-C is heard while a reader is slow.

@@ -6,11 +6,12 @@
 // has ended, what the pipes hold is read and they are closed: a daemon that it left behind does not
 // hold us up.
 //
-// No command outlives its task. It leads a process group of its own, which is ended by SIGTERM, then
-// by SIGKILL, when the task is cancelled or its time is over; a worker process ignores the SIGTERM
-// that the library sends it meanwhile, so that it can see to that within the grace. The kernel kills
-// the command when the thread that started it dies by force (PR_SET_PDEATHSIG; a task never leaves
-// its thread). That needs a call between fork and exec, which is why this is not posix_spawn().
+// No command outlives its task. It leads a process group of its own, which is ended by SIGTERM,
+// then by SIGKILL, when the task is cancelled or its time is over; a worker process ignores the
+// SIGTERM that the library sends it meanwhile, so that it can see to that within the grace. The
+// kernel kills the command when the thread that started it dies by force (PR_SET_PDEATHSIG; a task
+// never leaves its thread). That needs a call between fork and exec, which is why this is not
+// posix_spawn().
 #include "job.h"
 
 #include <fcntl.h>
@@ -97,7 +98,7 @@ static void exec_abandon(void)
     pthread_mutex_unlock(&running_lock);
 }
 
-/* ---- starting --------------------------------------------------------------------------------- */
+/* ---- starting -------------------------------------------------------------------------------- */
 
 /* Between vfork() and exec(): in the parent's memory, so system calls only. Never returns. */
 static void become(const struct command *c, const int fds[3], pid_t parent, volatile int *error)
@@ -189,7 +190,7 @@ static int start(struct command *c)
     return error;
 }
 
-/* ---- waiting ---------------------------------------------------------------------------------- */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 static int drain(struct command *c, struct stream *s)
 {
@@ -271,7 +272,7 @@ static void carry_out(struct command *c)
         c->outcome.cut = error;
 }
 
-/* ---- the task --------------------------------------------------------------------------------- */
+/* ---- the task -------------------------------------------------------------------------------- */
 
 static int give_back(struct command *c, struct plait_buffer *out)
 {
@@ -316,7 +317,7 @@ static int exec(const struct plait_span *in, struct plait_buffer *out)
 }
 PLAIT_TASK_BYTES(exec);
 
-/* ---- in the program --------------------------------------------------------------------------- */
+/* ---- in the program -------------------------------------------------------------------------- */
 
 static const struct options *options;
 static struct order order;
@@ -438,21 +439,22 @@ const struct job job_exec = {
     .name = "exec",
     .usage = "exec [INPUT...] -- COMMAND {}...",
     .summary = "Run a command an input; its output comes in one piece",
-    .help = "Each {} in the COMMAND's words becomes the input; without any, the input is added as the\n"
-            "last word. There is no shell, unless the COMMAND is one. Inputs stand before `--` or\n"
-            "come as lines of standard input. As many commands run at a time as there are workers\n"
-            "(-j N), or as --window says.\n"
-            "\n"
-            "What a command prints comes out when it has ended, in the order of the inputs: standard\n"
-            "output to standard output, standard error to standard error, never interleaved. Its own\n"
-            "standard input is empty. An exit status other than 0 and a signal are failures. When\n"
-            "--timeout is over, and at Ctrl-C, the command and its children get SIGTERM, and half a\n"
-            "second later SIGKILL.\n"
-            "\n"
-            "  ls *.wav | plait run -j 4 exec -- flac -s {}\n"
-            "  plait run exec a.example b.example -- sh -c 'getent hosts \"$1\" | head -n 1' sh {}\n"
-            "\n"
-            "With --json: \"exit_status\" or \"signal\", \"stdout\", \"stderr\".\n",
+    .help =
+        "Each {} in the COMMAND's words becomes the input; without any, the input is added as the\n"
+        "last word. There is no shell, unless the COMMAND is one. Inputs stand before `--` or\n"
+        "come as lines of standard input. As many commands run at a time as there are workers\n"
+        "(-j N), or as --window says.\n"
+        "\n"
+        "What a command prints comes out when it has ended, in the order of the inputs: standard\n"
+        "output to standard output, standard error to standard error, never interleaved. Its own\n"
+        "standard input is empty. An exit status other than 0 and a signal are failures. When\n"
+        "--timeout is over, and at Ctrl-C, the command and its children get SIGTERM, and half a\n"
+        "second later SIGKILL.\n"
+        "\n"
+        "  ls *.wav | plait run -j 4 exec -- flac -s {}\n"
+        "  plait run exec a.example b.example -- sh -c 'getent hosts \"$1\" | head -n 1' sh {}\n"
+        "\n"
+        "With --json: \"exit_status\" or \"signal\", \"stdout\", \"stderr\".\n",
     .task = &PLAIT_TASK_OF(exec),
     .grace_ns = 2 * PLAIT_SECOND, /* more than TERM_NS */
     .takes_command = true,

@@ -53,7 +53,7 @@ static void once_a_process(void)
     fetch_tls_load();
 }
 
-/* ---- what curl calls ------------------------------------------------------------------------- */
+/* ---- what curl calls ------------------------------------------------------------------------ */
 
 static int socket_wanted(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
 {
@@ -92,7 +92,7 @@ static size_t body_came(char *data, size_t size, size_t count, void *arg)
     return t->outcome.error < 0 ? CURL_WRITEFUNC_ERROR : bytes;
 }
 
-/* ---- driving it ------------------------------------------------------------------------------ */
+/* ---- driving it ----------------------------------------------------------------------------- */
 
 static CURLcode set_up(struct transfer *t, const char *url)
 {
@@ -221,7 +221,7 @@ static int fetch(const struct plait_span *in, struct plait_buffer *out)
 }
 PLAIT_TASK_BYTES(fetch);
 
-/* ---- in the program -------------------------------------------------------------------------- */
+/* ---- in the program ------------------------------------------------------------------------- */
 
 static const char *directory;
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Whom fetch believes; see fetch_tls.h.
 //
-// DESIGN. curl keeps what it has read of the bundle of authorities in its multi handle, and here each
-// transfer has one of its own: parsing 140 certificates anew would cost 20 ms of processor time a
-// download, ten times the rest. So they are read once, and a reference to them goes into the TLS
-// context of each connection. A curl that is built on another library than OpenSSL reads them itself.
+// DESIGN. curl keeps what it has read of the bundle of authorities in its multi handle, and here
+// each transfer has one of its own: parsing 140 certificates anew would cost 20 ms of processor
+// time a download, ten times the rest. So they are read once, and a reference to them goes into the
+// TLS context of each connection. A curl built on another library than OpenSSL reads them itself.
 #include "fetch_tls.h"
 
 #include <openssl/ssl.h>

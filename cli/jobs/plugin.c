@@ -22,19 +22,20 @@ static void json(const void *out, struct json *j)
     json_bytes(j, "output", result->data, result->bytes);
 }
 
-#define PLUGIN                                                                                       \
-    .usage = "FILE.so:TASK INPUT...", .summary = "A task of your own, from a shared library",        \
-    .help =                                                                                          \
-        "TASK is a function of FILE.so that is declared with PLAIT_TASK_BYTES: it gets the bytes\n"  \
-        "of an input and appends the bytes of its result, which is printed with a newline behind\n"  \
-        "it where there is none. Empty lines of standard input are inputs too. What it returns is\n" \
-        "0 or a negative errno.\n"                                                                   \
-        "\n"                                                                                         \
-        "  cc -shared -fPIC -o upper.so plugin_upper.c $(pkg-config --cflags plait)\n"               \
-        "  plait run ./upper.so:upper hello\n"                                                       \
-        "\n"                                                                                         \
-        "With --json: \"output\".\n",                                                                \
-    .window = 256, .blank_is_input = true, .print = print, .json = json
+static const char help[] =
+    "TASK is a function of FILE.so that is declared with PLAIT_TASK_BYTES: it gets the bytes\n"
+    "of an input and appends the bytes of its result, which is printed with a newline behind\n"
+    "it where there is none. Empty lines of standard input are inputs too. It returns 0 or a\n"
+    "negative errno.\n"
+    "\n"
+    "  cc -shared -fPIC -o upper.so plugin_upper.c $(pkg-config --cflags plait)\n"
+    "  plait run ./upper.so:upper hello\n"
+    "\n"
+    "With --json: \"output\".\n";
+
+#define PLUGIN                                                                                     \
+    .usage = "FILE.so:TASK INPUT...", .summary = "A task of your own, from a shared library",      \
+    .help = help, .window = 256, .blank_is_input = true, .print = print, .json = json
 
 const struct job job_plugin = { .name = "FILE.so:TASK", PLUGIN };
 

@@ -38,8 +38,8 @@ def fetch_says_what_failed(on):
     with web.Server() as server:
         port = web.closed_port()
         url = server.url
-        got = plait("run", "--on", on, "--timeout", "700ms", "fetch", f"{url}/bytes/3", f"{url}/404",
-                    f"http://127.0.0.1:{port}/", f"{url}/hang", f"{url}/hanging-body",
+        got = plait("run", "--on", on, "--timeout", "700ms", "fetch", f"{url}/bytes/3",
+                    f"{url}/404", f"http://127.0.0.1:{port}/", f"{url}/hang", f"{url}/hanging-body",
                     "http://no-such-host.invalid/", "http://[bad", "http://", "gopher://x/",
                     "file:///etc/passwd", f"{url}/status/500", f"{url}/broken", f"{url}/noise",
                     f"{url}/redirect/30", f"{url}/to-file", f"{url}/bytes/4")
@@ -105,7 +105,7 @@ def fetch_reports_a_full_disk(on):
             raise Skip("this user cannot mount")
         try:
             got = plait("run", "--on", on, "--window", "1", "fetch", "-o", "out",
-                        f"{server.url}/bytes/1000", f"{server.url}/bytes/1000000", f"{server.url}/bytes/10")
+                        *[f"{server.url}/bytes/{n}" for n in (1000, 1000000, 10)])
             left = sorted(os.listdir("out"))
         finally:
             subprocess.run(["umount", "out"], check=True)

@@ -163,7 +163,8 @@ def exec_tells_how_it_ended(on):
     got = plait("run", "--on", on, "exec", "exit 0", "exit 3", "kill -9 $$", "exit 255", "echo x",
                 "--", "sh", "-c")
     same((got.status, got.out), (1, b"x\n"))
-    same(got.errors, ["plait: exit 3: exit status 3", "plait: kill -9 $$: killed by signal 9 (Killed)",
+    same(got.errors, ["plait: exit 3: exit status 3",
+                      "plait: kill -9 $$: killed by signal 9 (Killed)",
                       "plait: exit 255: exit status 255", "plait: 3 of 5 inputs failed"])
     got = plait("run", "--on", on, "exec", "/bin/true", "./missing", "/etc/passwd", "--", "{}")
     same(got.errors, ["plait: ./missing: ./missing: No such file or directory",
