@@ -168,6 +168,7 @@ struct pl_pool {
     int64_t audit_at;               // PL_FOREVER: nothing was submitted for a while
     uint64_t audit_submits;
     bool leader, ticking, broken;
+    bool woken; // a worker was asleep when it was given something
     char broken_why[192];
     uint32_t doze; // more than one CPU
     _Alignas(64) _Atomic uint64_t alive; // futures accepted and not yet completed

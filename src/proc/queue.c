@@ -260,8 +260,10 @@ static void push(struct pl_pool *p, struct pl_flight *fl)
     atomic_store_explicit(&h->channel->slots[fl->slot].state, PL_SLOT_QUEUED, memory_order_relaxed);
     h->sent[h->work_at % PL_SLOTS] = fl->slot;
     pl_ring_push(&h->channel->work, &h->work_at, fl->slot);
-    if (pl_channel_must_ring_worker(h->channel))
+    if (pl_channel_must_ring_worker(h->channel)) {
         pl_bell_ring(h->doorbell);
+        p->woken = true;
+    }
     pl_flight_arm(p, fl);
 }
 

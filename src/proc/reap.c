@@ -330,12 +330,16 @@ void pl_pool_check_end(struct pl_pool *p)
 struct led {
     struct pl_waiter waiter;
     struct pl_pool *pool;
+    _Atomic bool asleep; // or about to be
 };
 
 static void wake_leader(struct pl_waiter *w, plait_future *f)
 {
+    struct led *led = PL_CONTAINER(w, struct led, waiter);
     (void)f;
-    pl_bell_ring(PL_CONTAINER(w, struct led, waiter)->pool->leader_bell);
+    // The future is done already. Pairs with the store in sleep_as_leader(), which then looks at it.
+    if (atomic_exchange(&led->asleep, false))
+        pl_bell_ring(led->pool->leader_bell);
 }
 
 // Looks at the rings until f is done (true), or nothing has come for a while.
@@ -352,8 +356,11 @@ static bool doze(struct pl_pool *p, plait_future *f, int64_t deadline)
             until = 0;
             continue;
         }
+        bool woken = p->woken;
+        p->woken = false;
         pl_unlock(&p->lock);
-        if (!p->doze)
+        // A worker that had to be woken is best woken on this very core, by leaving it.
+        if (!p->doze || woken)
             return false;
         if (round % 16 == 0) {
             int64_t now = pl_now();
@@ -369,16 +376,20 @@ static bool doze(struct pl_pool *p, plait_future *f, int64_t deadline)
 }
 
 // Sleeps until a worker has finished something, or f was completed by somebody else.
-static void sleep_as_leader(struct pl_pool *p, plait_future *f, int64_t deadline)
+static void sleep_as_leader(struct led *led, plait_future *f, int64_t deadline)
 {
+    struct pl_pool *p = led->pool;
     struct pl_after after;
     pl_after_init(&after);
     pl_lock(&p->lock);
     bool sleep = pl_pool_listen(p, PL_LISTENER_LEADER);
     pl_unlock(&p->lock);
-    if (sleep && !pl_future_is_done(f))
+    atomic_store(&led->asleep, true);
+    if (sleep && !pl_future_is_done(f)) {
         (void)pl_fd_wait_readable(p->leader_bell, deadline); // whatever ends it, we look again
-    pl_bell_clear(p->leader_bell);
+        pl_bell_clear(p->leader_bell);
+    }
+    atomic_store(&led->asleep, false);
     pl_lock(&p->lock);
     pl_pool_listen(p, PL_LISTENER_AWAKE);
     pl_pool_reap(p, &after);
@@ -410,7 +421,7 @@ void pl_pool_help(struct plait_executor *ex, plait_future *f, int64_t deadline)
         if (!watching && !pl_future_watch(f, &led.waiter))
             break;
         watching = true;
-        sleep_as_leader(p, f, deadline);
+        sleep_as_leader(&led, f, deadline);
     }
     if (watching)
         pl_future_unwatch(f, &led.waiter);

@@ -41,13 +41,14 @@
 #include "proc/wire.h"
 #include <plait/fiber.h>
 
-// The shortest and the longest doze; waking a core costs about as much as the longest.
-#define DOZE_LEAST_NS 4000
+// The longest doze: about what waking a core costs; and what is not worth beginning.
 #define DOZE_MOST_NS  50000
+#define DOZE_LEAST_NS 4000
 
-// Between two looks at the clock while dozing; and for how many looks a ring of the bell is put off.
-#define LOOKS_A_CLOCK  32
-#define LOOKS_PUT_OFF 128
+// Between two looks at the clock while dozing.
+#define LOOKS_A_CLOCK 32
+// For how long waking the supervisor is put off.
+#define PUT_OFF_NS 2000
 
 #define NOBODY UINT32_MAX
 #define BUSY   0x80000000u // the listener is at it: the dispatcher waits a moment before it goes on
@@ -77,6 +78,7 @@ struct mate {
     bool taking; // somebody is the taker
     bool owed;   // the supervisor may have to be woken: the taker will, unless it sleeps
     bool taker_sleeps;
+    bool host_slept; // whoever waits for the last result had to be woken
     struct idler *idle;
     int64_t now, doze_ns; // the clock as last read
     int64_t busy_since, run_ns;
@@ -95,6 +97,7 @@ static void wake_host(struct mate *m)
 {
     enum pl_listener l = pl_channel_take_listener(m->channel);
     m->owed = false;
+    m->host_slept = l == PL_LISTENER_LEADER;
     if (l == PL_LISTENER_SUPERVISOR || l == PL_LISTENER_LEADER)
         pl_bell_ring(m->bells[l]);
 }
@@ -178,45 +181,49 @@ static void sleep_until_rung(struct mate *m)
         atomic_store(&m->stopping, true); // a task has closed our descriptors
 }
 
+// Looks at the ring for a while: a slot, or -1.
+static int doze(struct mate *m)
+{
+    int64_t started = m->now;
+    for (;;) {
+        for (unsigned look = 0; look < LOOKS_A_CLOCK; look++) {
+            pl_relax();
+            int slot = take(m);
+            if (slot >= 0)
+                return slot;
+        }
+        m->now = pl_now();
+        bool over = !m->channel->doze || m->now - started >= m->doze_ns;
+        if (m->owed && (over || m->now - started > PUT_OFF_NS))
+            settle(m);
+        (void)plait_yield(); // never cancelled: nobody has this task's future
+        if (over)
+            return -1;
+    }
+}
+
 // The next task's slot, or -1: no more will come.
 static int next(struct mate *m)
 {
     int slot = take(m);
     if (slot >= 0) {
-        if (m->owed)
-            settle(m);
         if (m->ran > 15 || m->run_ns > 10000) // a look at the clock costs as much as a small task
             measure(m);
-        return slot;
-    }
-    measure(m);
-    for (int64_t started = m->now;;) {
-        for (unsigned look = 1; slot < 0 && look <= LOOKS_A_CLOCK; look++) {
-            pl_relax();
-            slot = take(m);
+    } else {
+        measure(m);
+        // Who must be woken first will not have anything for us before a short doze is over, and may be
+        // waiting for this core.
+        bool at_once = m->host_slept && m->doze_ns < DOZE_LEAST_NS;
+        m->host_slept = false;
+        while ((slot = at_once ? -1 : doze(m)) < 0 && !atomic_load(&m->stopping)) {
+            int64_t asleep_at = m->now;
+            at_once = false;
+            sleep_until_rung(m);
+            // Had it dozed on, it would have been awake in time; or it would have dozed for nothing.
+            m->doze_ns = m->now - asleep_at < DOZE_MOST_NS ? DOZE_MOST_NS : m->doze_ns / 2;
         }
-        if (slot >= 0)
-            break;
-        m->now = pl_now();
-        if (m->owed && (m->now - started > 2000 || !m->channel->doze))
-            settle(m);
-        (void)plait_yield(); // never cancelled: nobody has this task's future
-        if (m->channel->doze && m->now - started < m->doze_ns)
-            continue;
-        if (atomic_load(&m->stopping))
-            return -1;
-        if (m->owed)
-            settle(m);
-        m->doze_ns = m->doze_ns / 2 > DOZE_LEAST_NS ? m->doze_ns / 2 : DOZE_LEAST_NS;
-        sleep_until_rung(m);
-        started = m->now;
-        slot = take(m);
-        if (slot >= 0)
-            goto found;
+        m->busy_since = m->now;
     }
-    m->doze_ns = 2 * m->doze_ns < DOZE_MOST_NS ? 2 * m->doze_ns : DOZE_MOST_NS;
-found:
-    m->busy_since = m->now;
     if (m->owed)
         settle(m);
     return slot;
