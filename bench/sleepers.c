@@ -4,7 +4,7 @@
  *
  *   wall      from the first start to the last end, s
  *   cpu       CPU time of the whole process for it, s
- *   memory    what became resident for it, page tables included, MiB
+ *   memory    what was resident for it at most, page tables included, MiB
  *   late      by how much the average (and, late_most, the worst) sleeper woke too late, in ms
  *
  * The floor reserves as much address space for each, touches a page of it, sleeps once for all, and
@@ -26,13 +26,15 @@
 
 enum { WALL, CPU, MEMORY, LATE, LATE_MOST, VALUES };
 
-static double resident_mib(void)
+/* At most so far, or now. */
+static double resident_mib(bool most)
 {
     FILE *f = fopen("/proc/self/status", "r");
     char line[256];
     double kib, sum = 0;
     while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "VmRSS: %lf", &kib) == 1 || sscanf(line, "VmPTE: %lf", &kib) == 1)
+        if (sscanf(line, most ? "VmHWM: %lf" : "VmRSS: %lf", &kib) == 1 ||
+            sscanf(line, "VmPTE: %lf", &kib) == 1)
             sum += kib;
     if (f)
         fclose(f);
@@ -49,15 +51,6 @@ static int sleeper(const void *in, int64_t *late)
 }
 PLAIT_TASK(sleeper, void, int64_t);
 
-/* One more task that looks at the memory while all sleep. */
-static int observer(const int64_t *when, double *mib)
-{
-    int err = plait_sleep_until(*when);
-    *mib = resident_mib();
-    return err;
-}
-PLAIT_TASK(observer, int64_t, double);
-
 struct plan {
     const struct bench_case *c;
     long count;
@@ -65,7 +58,6 @@ struct plan {
 
 struct crowd {
     int64_t *late;
-    double *mib;
     long count;
 };
 
@@ -76,8 +68,6 @@ static int sleep_all(const struct crowd *crowd, void *out)
     (void)out;
     for (long i = 0; i < crowd->count && !err; i++)
         err = plait_go(&s, &crowd->late[i], sleeper, { 0 });
-    if (!err)
-        err = plait_go(&s, crowd->mib, observer, { plait_after(SLEEP_NS / 2) });
     int failed = plait_scope_end(&s);
     return err ? err : failed;
 }
@@ -91,12 +81,12 @@ static int fibers(void *arg, double *values)
         return -ENOMEM;
     memset(late, 1, (size_t)p->count * sizeof *late); // the results' pages are not the fibers'
     plait_executor *ex = bench_executor((enum plait_kind)p->c->arg, p->c->workers);
-    double before = resident_mib(), cpu = bench_cpu(), from = bench_now(), mib;
-    struct crowd crowd = { late, &mib, p->count };
+    double before = resident_mib(false), cpu = bench_cpu(), from = bench_now();
+    struct crowd crowd = { late, p->count };
     int err = bench_run(ex, sleep_all, &crowd, NULL);
     values[WALL] = (bench_now() - from) * 1e-9;
     values[CPU] = (bench_cpu() - cpu) * 1e-9;
-    values[MEMORY] = mib - before;
+    values[MEMORY] = resident_mib(true) - before;
     values[LATE] = values[LATE_MOST] = 0;
     for (long i = 0; i < p->count; i++) {
         double ms = (double)late[i] * 1e-6;
@@ -117,10 +107,10 @@ static int pages(void *arg, double *values)
     if (memory == MAP_FAILED)
         return -errno;
     madvise(memory, bytes, MADV_NOHUGEPAGE);
-    double before = resident_mib(), cpu = bench_cpu(), from = bench_now();
+    double before = resident_mib(false), cpu = bench_cpu(), from = bench_now();
     for (size_t at = 0; at < bytes; at += STACK_BYTES)
         memory[at] = 1;
-    values[MEMORY] = resident_mib() - before;
+    values[MEMORY] = resident_mib(true) - before;
     plait_sleep(SLEEP_NS);
     for (size_t at = 0; at < bytes; at += STACK_BYTES)
         memory[at]++;
