@@ -102,8 +102,8 @@ PLAIT_API void plait_main(int argc, char **argv);
  * Blocks a thread until the executor is ready. Callable from tasks too. */
 PLAIT_API int plait_open_with(plait_executor **ret, const struct plait_options *options);
 
-/* Why the last plait_open(), plait_submit() or plait_go() of this thread failed: a sentence, or "". On a
- * fiber to be asked at once, before anything that may suspend. */
+/* Why the last plait_open(), plait_submit() or plait_go() of this thread failed: a sentence, or "".
+ * On a fiber to be asked at once, before anything that may suspend. */
 PLAIT_API const char *plait_last_error(void);
 
 enum plait_how {

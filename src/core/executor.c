@@ -71,7 +71,7 @@ bool pl_registry_remove(struct plait_executor *ex)
 void pl_notice(struct plait_executor *ex, enum plait_notice_kind kind, const char *task, int64_t ns,
                const char *message)
 {
-    struct plait_notice n = {kind, ex->name, task, ns, message};
+    struct plait_notice n = { kind, ex->name, task, ns, message };
     if (ex->options.notice) {
         ex->options.notice(&n, ex->options.notice_arg);
         return;

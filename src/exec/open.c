@@ -38,8 +38,7 @@ static int complete(struct plait_options *o, const struct plait_options *given)
     if (o->stall_ns < 0 || o->grace_ns < 0)
         return pl_fail(-EINVAL, "a duration is negative");
     if (o->spare_workers > MAX_WORKERS)
-        return pl_fail(-EINVAL, "%u spare workers are more than %d", o->spare_workers,
-                            MAX_WORKERS);
+        return pl_fail(-EINVAL, "%u spare workers are more than %d", o->spare_workers, MAX_WORKERS);
     if (o->workers == 0)
         o->workers = o->kind == PLAIT_FIBERS ? 1 : (unsigned)pl_cpu_count();
     if (!o->name)

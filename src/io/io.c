@@ -3,12 +3,12 @@
  * io.c - I/O that looks blocking.
  *
  * DESIGN
- *   An operation is first tried at once, without the loop, where that can succeed without blocking; if it
- *   would block, a fiber starts it in its worker's loop and suspends, and a plain thread blocks in it.
- *   The record lives in the frame: a fiber does not leave before its completion was reaped. Cancelling
- *   therefore only asks the loop to end the operation; if it completed all the same its result counts, and
- *   the cancellation shows at the next call.
- *   A fiber whose operations always succeed at once gives way when its worker's credit is used up.
+ *   An operation is first tried at once, without the loop, where that can succeed without blocking;
+ *   if it would block, a fiber starts it in its worker's loop and suspends, and a plain thread
+ *   blocks in it. The record lives in the frame: a fiber does not leave before its completion was
+ *   reaped. Cancelling therefore only asks the loop to end the operation; if it completed all the
+ *   same its result counts, and the cancellation shows at the next call. A fiber whose operations
+ *   always succeed at once gives way when its worker's credit is used up.
  */
 #include <plait/io.h>
 
@@ -38,7 +38,8 @@ static void interrupt(struct pl_wait *w)
     pl_loop_cancel(&o->strand->worker->loop, &o->op);
 }
 
-/* The code of an operation that was ended early: by the scope, by its own deadline, or by a close. */
+/* The code of an operation that was ended early: by the scope, by its own deadline, or by a close.
+ * */
 static int64_t ended_early(struct operation *o)
 {
     int e = pl_strand_cancelled(o->strand);
@@ -106,7 +107,8 @@ ssize_t plait_io_read(int fd, void *data, size_t bytes)
 ssize_t plait_io_pread(int fd, void *data, size_t bytes, int64_t offset)
 {
     struct operation o = {
-        .op = {.code = PL_OP_READ, .fd = fd, .buf = data, .len = bytes, .offset = offset}};
+        .op = { .code = PL_OP_READ, .fd = fd, .buf = data, .len = bytes, .offset = offset }
+    };
     return perform(&o);
 }
 
@@ -118,7 +120,8 @@ ssize_t plait_io_write(int fd, const void *data, size_t bytes)
 ssize_t plait_io_pwrite(int fd, const void *data, size_t bytes, int64_t offset)
 {
     struct operation o = {
-        .op = {.code = PL_OP_WRITE, .fd = fd, .cbuf = data, .len = bytes, .offset = offset}};
+        .op = { .code = PL_OP_WRITE, .fd = fd, .cbuf = data, .len = bytes, .offset = offset }
+    };
     return perform(&o);
 }
 
@@ -140,60 +143,57 @@ int plait_io_write_all(int fd, const void *data, size_t bytes, size_t *done)
 
 ssize_t plait_io_recv(int fd, void *data, size_t bytes, int flags)
 {
-    struct operation o = {.op = {.code = PL_OP_RECV,
-                                 .fd = fd,
-                                 .buf = data,
-                                 .len = bytes,
-                                 .flags = (unsigned)flags}};
+    struct operation o = {
+        .op = { .code = PL_OP_RECV, .fd = fd, .buf = data, .len = bytes, .flags = (unsigned)flags }
+    };
     return perform(&o);
 }
 
 ssize_t plait_io_send(int fd, const void *data, size_t bytes, int flags)
 {
-    struct operation o = {.op = {.code = PL_OP_SEND,
-                                 .fd = fd,
-                                 .cbuf = data,
-                                 .len = bytes,
-                                 .flags = (unsigned)flags}};
+    struct operation o = {
+        .op = { .code = PL_OP_SEND, .fd = fd, .cbuf = data, .len = bytes, .flags = (unsigned)flags }
+    };
     return perform(&o);
 }
 
 int plait_io_accept(int fd, struct sockaddr *address, socklen_t *length, int flags)
 {
-    struct operation o = {.op = {.code = PL_OP_ACCEPT,
-                                 .fd = fd,
-                                 .addr = address,
-                                 .addrlen = length,
-                                 .flags = (unsigned)flags | SOCK_CLOEXEC}};
+    struct operation o = { .op = { .code = PL_OP_ACCEPT,
+                                   .fd = fd,
+                                   .addr = address,
+                                   .addrlen = length,
+                                   .flags = (unsigned)flags | SOCK_CLOEXEC } };
     return (int)perform(&o);
 }
 
 int plait_io_connect(int fd, const struct sockaddr *address, socklen_t length)
 {
     struct operation o = {
-        .op = {.code = PL_OP_CONNECT, .fd = fd, .dest = address, .destlen = length}};
+        .op = { .code = PL_OP_CONNECT, .fd = fd, .dest = address, .destlen = length }
+    };
     return (int)perform(&o);
 }
 
 int plait_io_open(const char *path, int flags, unsigned mode)
 {
-    struct operation o = {.op = {.code = PL_OP_OPENAT,
-                                 .fd = AT_FDCWD,
-                                 .path = path,
-                                 .flags = (unsigned)flags | O_CLOEXEC,
-                                 .mode = mode}};
+    struct operation o = { .op = { .code = PL_OP_OPENAT,
+                                   .fd = AT_FDCWD,
+                                   .path = path,
+                                   .flags = (unsigned)flags | O_CLOEXEC,
+                                   .mode = mode } };
     return (int)perform(&o);
 }
 
 int plait_io_fsync(int fd)
 {
-    struct operation o = {.op = {.code = PL_OP_FSYNC, .fd = fd}};
+    struct operation o = { .op = { .code = PL_OP_FSYNC, .fd = fd } };
     return (int)perform(&o);
 }
 
 int plait_io_close(int fd)
 {
-    struct operation o = {.op = {.code = PL_OP_CLOSE, .fd = fd, .done = completed}};
+    struct operation o = { .op = { .code = PL_OP_CLOSE, .fd = fd, .done = completed } };
     struct pl_strand *s = o.strand = pl_strand_current();
     if (!s->worker) {
         pl_op_block(&o.op, PLAIT_NEVER);
@@ -207,7 +207,7 @@ int plait_io_close(int fd)
 
 int plait_io_poll(int fd, unsigned events, int64_t deadline)
 {
-    struct operation o = {.op = {.code = PL_OP_POLL, .fd = fd, .flags = events},
-                          .deadline = deadline};
+    struct operation o = { .op = { .code = PL_OP_POLL, .fd = fd, .flags = events },
+                           .deadline = deadline };
     return (int)perform(&o);
 }

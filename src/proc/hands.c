@@ -3,15 +3,16 @@
  * hands.c - births and deaths of workers.
  *
  * DESIGN
- *   When a worker is dead its shared memory tells what became of each of its tasks (ring.h): what it had
- *   finished counts, what it had not started waits again at the head of the queue, in order, and what it was
- *   running fails with the record of the death: exactly that, and nothing else.
+ *   When a worker is dead its shared memory tells what became of each of its tasks (ring.h): what
+ *   it had finished counts, what it had not started waits again at the head of the queue, in order,
+ *   and what it was running fails with the record of the death: exactly that, and nothing else.
  *
- *   The memory is looked at only once the process is certainly dead (the zygote has reaped it, or its pidfd
- *   says so): nobody writes any more. A child that a task forked does not have the mapping.
+ *   The memory is looked at only once the process is certainly dead (the zygote has reaped it, or
+ *   its pidfd says so): nobody writes any more. A child that a task forked does not have the
+ *   mapping.
  *
- *   A hand whose workers die at start, again and again, without having run anything, is given up; when the
- *   last is given up the pool is broken, and everything pending fails with the cause.
+ *   A hand whose workers die at start, again and again, without having run anything, is given up;
+ *   when the last is given up the pool is broken, and everything pending fails with the cause.
  */
 #include "proc/pool.h"
 
@@ -114,7 +115,8 @@ static void failed_start(struct pl_hand *h, const char *what, int e)
     if (h->failed_starts >= MAX_FAILED_STARTS)
         h->start_at = PL_FOREVER;
     if (e < 0)
-        snprintf(h->pool->broken_why, sizeof h->pool->broken_why, "%s: %s", what, plait_strerror(e));
+        snprintf(h->pool->broken_why, sizeof h->pool->broken_why, "%s: %s", what,
+                 plait_strerror(e));
 }
 
 static void break_if_hopeless(struct pl_pool *p, struct pl_after *after)
@@ -136,7 +138,8 @@ static int equip(struct pl_hand *h, int *peer, int *memory)
     h->socket = pair[0];
     *peer = pair[1];
     h->doorbell = pl_bell_new();
-    *memory = h->doorbell < 0 ? h->doorbell : pl_memfd_new("plait-worker", sizeof(struct pl_channel));
+    *memory =
+        h->doorbell < 0 ? h->doorbell : pl_memfd_new("plait-worker", sizeof(struct pl_channel));
     e = *memory < 0 ? *memory : pl_memfd_map(*memory, sizeof(struct pl_channel), &at);
     if (e < 0)
         return e;
@@ -153,9 +156,9 @@ int pl_hand_fork(struct pl_pool *p, struct pl_hand *h)
         reset_books(h);
         h->state = PL_HAND_FORKING;
         h->generation++;
-        struct pl_message m = {
-            .kind = PL_MESSAGE_FORK, .hand = h->index, .generation = h->generation
-        };
+        struct pl_message m = { .kind = PL_MESSAGE_FORK,
+                                .hand = h->index,
+                                .generation = h->generation };
         int fds[PL_FORK_FDS] = { [PL_FORK_SOCKET] = peer,
                                  [PL_FORK_CHANNEL] = memory,
                                  [PL_FORK_DOORBELL] = h->doorbell,
@@ -309,8 +312,8 @@ static void record(struct pl_hand *h, plait_future *f, const struct pl_flight *f
                  "the task `%s` did not end when it was cancelled, so its worker process %d %s",
                  f->task->name, h->pid, how);
     else
-        snprintf(x->message, sizeof x->message, "the worker process %d %s while it ran `%s`", h->pid,
-                 how, f->task->name);
+        snprintf(x->message, sizeof x->message, "the worker process %d %s while it ran `%s`",
+                 h->pid, how, f->task->name);
 }
 
 static void lose(struct pl_hand *h, struct pl_flight *fl, const struct pl_message *m,
@@ -392,7 +395,8 @@ void pl_pool_break(struct pl_pool *p, const char *why, struct pl_after *after)
     struct pl_job **from = after->end;
     pl_pool_drop_queue(p, -EOWNERDEAD, PLAIT_REASON_DIED, after);
     for (struct pl_job *job = *from; job; job = job->next) {
-        struct pl_future_extra *x = pl_future_extra(PL_CONTAINER(job, struct plait_future, notify.job));
+        struct pl_future_extra *x =
+            pl_future_extra(PL_CONTAINER(job, struct plait_future, notify.job));
         if (x) // else the code alone tells
             snprintf(x->message, sizeof x->message, "%s", p->broken_why);
     }

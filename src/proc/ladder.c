@@ -3,14 +3,14 @@
  * ladder.c - ending tasks before their time: cancels, deadlines, timeouts, the executor's stop.
  *
  * DESIGN
- *   A task that has not started is taken back, and ends at once. One that runs is asked first: a flag in its
- *   slot, of which the worker's listener tells it, so that its plait calls fail and plait_cancelled() says
- *   why. What has not ended a while later gets SIGTERM, with all its process group, and after the grace
- *   SIGKILL. A worker without a handler dies of the SIGTERM; the future then ends with -ECANCELED or
- *   -ETIMEDOUT, not with -EOWNERDEAD, and the worker is replaced.
+ *   A task that has not started is taken back, and ends at once. One that runs is asked first: a
+ *   flag in its slot, of which the worker's listener tells it, so that its plait calls fail and
+ *   plait_cancelled() says why. What has not ended a while later gets SIGTERM, with all its process
+ *   group, and after the grace SIGKILL. A worker without a handler dies of the SIGTERM; the future
+ *   then ends with -ECANCELED or -ETIMEDOUT, not with -EOWNERDEAD, and the worker is replaced.
  *
- *   Where a worker runs several tasks at a time the others of a killed worker are lost with it. That is the
- *   price of `tasks_per_worker`, and why it is 1 by default.
+ *   Where a worker runs several tasks at a time the others of a killed worker are lost with it.
+ *   That is the price of `tasks_per_worker`, and why it is 1 by default.
  */
 #include "proc/pool.h"
 
@@ -102,8 +102,8 @@ static void check_deadline(struct pl_pool *p, struct pl_flight *fl, int64_t now,
         pl_flight_ask(p, fl, PLAIT_REASON_DEADLINE, after);
 }
 
-// SIGTERM, and after the grace SIGKILL. First the hand is emptied: nothing but this task, or what runs beside
-// it, can be hit, however late the signal comes.
+// SIGTERM, and after the grace SIGKILL. First the hand is emptied: nothing but this task, or what
+// runs beside it, can be hit, however late the signal comes.
 static void terminate(struct pl_pool *p, struct pl_flight *fl)
 {
     struct pl_hand *h = fl->hand;
@@ -152,9 +152,11 @@ void pl_pool_cancel(struct plait_executor *ex, plait_future *f)
     pl_after_init(&after);
     pl_lock(&p->lock);
     if (pl_future_claim(f)) {
-        // In the queue, which still links it by its job; or not yet submitted, and then not counted.
+        // In the queue, which still links it by its job; or not yet submitted, and then not
+        // counted.
         pl_future_ref(f); // for who finds it there
-        atomic_store_explicit(&f->notify.phase, PL_PHASE_ENDED, memory_order_relaxed); // under the lock
+        atomic_store_explicit(&f->notify.phase, PL_PHASE_ENDED,
+                              memory_order_relaxed); // under the lock
         f->code = pl_reason_code(reason);
         f->reason = (uint16_t)reason;
         after.cancelled = f;

@@ -130,7 +130,7 @@ static int start(struct pl_pool *p)
     int e = pl_zygote_start(p);
     if (e < 0)
         return pl_fail(e, "the process that forks workers cannot be started: %s",
-                            plait_strerror(e));
+                       plait_strerror(e));
     for (unsigned i = 0; e == 0 && i < p->hand_count; i++)
         e = pl_hand_fork(p, &p->hands[i]);
     if (e == 0)
@@ -139,12 +139,12 @@ static int start(struct pl_pool *p)
         return pl_fail(-EAGAIN, "the process that forks workers ended at its start");
     if (e == -ETIMEDOUT)
         return pl_fail(-EAGAIN,
-                            "the process that forks workers did not reach plait_main() "
-                            "within %d s",
-                            (int)(START_NS / PL_SECOND));
+                       "the process that forks workers did not reach plait_main() "
+                       "within %d s",
+                       (int)(START_NS / PL_SECOND));
     if (e < 0)
         return pl_fail(e, "%u workers cannot be started: %s", p->hand_count,
-                            p->broken_why[0] ? p->broken_why : plait_strerror(e));
+                       p->broken_why[0] ? p->broken_why : plait_strerror(e));
     e = pl_thread_start(&p->supervisor, "plait-procs", 0, pl_pool_supervise, p);
     return e < 0 ? pl_fail(e, "no thread for its supervisor: %s", plait_strerror(e)) : 0;
 }
@@ -162,22 +162,19 @@ static int prepare(struct pl_pool *p)
         e = pl_poller_add(&p->poller, p->bell, PL_TAG_BELL);
     if (e >= 0)
         e = pl_hands_init(p);
-    return e < 0
-               ? pl_fail(e, "cannot prepare %u workers: %s", p->hand_count, plait_strerror(e))
-               : 0;
+    return e < 0 ? pl_fail(e, "cannot prepare %u workers: %s", p->hand_count, plait_strerror(e))
+                 : 0;
 }
 
 int pl_processes_open(struct plait_executor **ret, const struct plait_options *o)
 {
     if (!pl_main_program())
-        return pl_fail(-ENOTSUP,
-                            "worker processes need plait_main(argc, argv) at the start of "
-                            "main()");
+        return pl_fail(-ENOTSUP, "worker processes need plait_main(argc, argv) at the start of "
+                                 "main()");
     uint32_t backend = PL_BACKEND_AUTO;
     int e = o->io == PLAIT_IO_AUTO ? 0 : probe_backend(o, &backend);
     if (e < 0)
-        return pl_fail(e, "the event loop that was asked for cannot be had: %s",
-                            plait_strerror(e));
+        return pl_fail(e, "the event loop that was asked for cannot be had: %s", plait_strerror(e));
     struct pl_pool *p = pl_alloc_aligned(64, sizeof *p);
     if (!p)
         return pl_fail(-ENOMEM, "no memory for the executor");

@@ -136,9 +136,10 @@ CONFORM(the_end_waits_for_all, .limit_s = 60)
             plait_scope_cancel(&s);
         if (round % 3 == 2)
             CHECK_INT(plait_go(&s, NULL, answer, { -EDOM }), ==, 0);
-        CHECK_INT(plait_scope_end(&s), ==, round % 3 == 0   ? 0
-                                           : round % 3 == 1 ? -ECANCELED
-                                                            : -EDOM);
+        CHECK_INT(plait_scope_end(&s), ==,
+                  round % 3 == 0   ? 0
+                  : round % 3 == 1 ? -ECANCELED
+                                   : -EDOM);
         CHECK_INT(count_of(2), ==, 0);
     }
 }
