@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: MIT A streaming map over the lines of stdin: output in order, memory
-// that does not grow with the input.
+// SPDX-License-Identifier: MIT
+// A streaming map over the lines of stdin: output in order, memory that does not grow with the
+// input.
 #include <plait.h>
 #include <stdio.h>
 #include <stdlib.h>

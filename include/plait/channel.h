@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: MIT Channels: bounded queues of values of one size between fibers, tasks
-// and plain threads of a process.
+// SPDX-License-Identifier: MIT
+// Channels: bounded queues of values of one size between fibers, tasks and plain threads of a
+// process.
 //
 //     plait_channel *c;
 //     plait_channel_new(&c, sizeof(struct url), .capacity = 64);

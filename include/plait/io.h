@@ -1,6 +1,6 @@
-// SPDX-License-Identifier: MIT I/O that looks blocking: on a task it suspends, on a plain thread it
-// blocks; either way it ends at the ambient deadline (-ETIMEDOUT) and when the scope is cancelled
-// (-ECANCELED).
+// SPDX-License-Identifier: MIT
+// I/O that looks blocking: on a task it suspends, on a plain thread it blocks; either way it ends
+// at the ambient deadline (-ETIMEDOUT) and when the scope is cancelled (-ECANCELED).
 //
 // Descriptors are ordinary ones; their O_NONBLOCK flag does not matter and is not changed. A
 // partial transfer returns the count; what cancels shows at the next call. Each call returns a

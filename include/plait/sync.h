@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: MIT Locks and meeting points, the same between fibers of one worker,
-// tasks of several, and plain threads.
+// SPDX-License-Identifier: MIT
+// Locks and meeting points, the same between fibers of one worker, tasks of several, and plain
+// threads.
 //
 // All are the caller's storage, valid when zeroed (PLAIT_MUTEX_INIT and so on are {0}), hold no
 // memory elsewhere, and must not move while somebody waits. They work within one process.

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: MIT future.c - the life of a future: made, run or refused, completed,
-// waited for, freed. See future.h.
+// SPDX-License-Identifier: MIT
+// future.c - the life of a future: made, run or refused, completed, waited for, freed. See
+// future.h.
 #include "core/future.h"
 #include "base/bug.h"
 #include "base/relax.h"

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: MIT slab.c - the exchange of batches between workers and the shared
-// store, and where memory comes from.
+// SPDX-License-Identifier: MIT
+// slab.c - the exchange of batches between workers and the shared store, and where memory comes
+// from.
 #include "core/slab.h"
 #include "os/alloc.h"
 

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: MIT barrier.c - a round ends when all parties have arrived; who waits
-// for it waits for the round to change.
+// SPDX-License-Identifier: MIT
+// barrier.c - a round ends when all parties have arrived; who waits for it waits for the round to
+// change.
 #include "base/bug.h"
 #include "core/park.h"
 #include <errno.h>

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: MIT cond.c - a condition: a counter of signals, so that one that comes
-// between unlocking and waiting is seen.
+// SPDX-License-Identifier: MIT
+// cond.c - a condition: a counter of signals, so that one that comes between unlocking and waiting
+// is seen.
 #include "core/park.h"
 #include "sync/mutex.h"
 #include <errno.h>

@@ -1,6 +1,7 @@
-// SPDX-License-Identifier: MIT Tasks that wreck their own worker: they write over the memory that
-// it shares with the program, close or write to its descriptors. Whatever they do, only tasks that
-// were given to that worker suffer.
+// SPDX-License-Identifier: MIT
+// Tasks that wreck their own worker: they write over the memory that it shares with the program,
+// close or write to its descriptors. Whatever they do, only tasks that were given to that worker
+// suffer.
 #include "faults/lib/faults.h"
 
 #include <signal.h>

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: MIT Cancels, deadlines, timeouts and stops of tasks in workers: asked
-// first, then terminated, then killed.
+// SPDX-License-Identifier: MIT
+// Cancels, deadlines, timeouts and stops of tasks in workers: asked first, then terminated, then
+// killed.
 #include "faults/lib/faults.h"
 
 #include <signal.h>

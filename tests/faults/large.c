@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: MIT Arguments and results of every size, by value and as bytes, and
-// workers that die while they carry them.
+// SPDX-License-Identifier: MIT
+// Arguments and results of every size, by value and as bytes, and workers that die while they carry
+// them.
 #include "faults/lib/faults.h"
 
 #include <signal.h>

@@ -1,5 +1,6 @@
-// SPDX-License-Identifier: MIT Thousands of tasks while their workers and their zygote are killed:
-// an exact account of every future.
+// SPDX-License-Identifier: MIT
+// Thousands of tasks while their workers and their zygote are killed: an exact account of every
+// future.
 #include "faults/lib/faults.h"
 
 #include <signal.h>
