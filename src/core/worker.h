@@ -59,6 +59,7 @@ struct pl_worker {
     /* shared */
     _Alignas(64) struct pl_deque deque;
     _Alignas(64) _Atomic(struct pl_job *) inbox;
+    _Atomic uint32_t senders; /* threads in pl_worker_send(): the worker may be gone when it is 0 */
     _Atomic uint32_t state;
     _Alignas(64) _Atomic uint64_t created, finished; /* jobs; written by the worker only */
     _Atomic uint64_t heartbeat;    /* changes with every look around; the monitor's */
