@@ -4,9 +4,9 @@
  *
  * DESIGN
  *   plait_wait puts one waiter on each future; the last that is needed fires the wait. Leaving
- *   early it takes the rest off again, after which none of them is referred to. plait_completed
- *   watches all of them once, through a mailbox, so every step is O(1), however many are still
- *   running.
+ *   early it takes the rest off again, after which none of them is referred to.
+ *   plait_completed watches all of them once, through a mailbox, so every step is O(1), however
+ *   many are still running.
  */
 #include "base/bug.h"
 #include "core/mailbox.h"

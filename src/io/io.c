@@ -7,8 +7,8 @@
  *   if it would block, a fiber starts it in its worker's loop and suspends, and a plain thread
  *   blocks in it. The record lives in the frame: a fiber does not leave before its completion was
  *   reaped. Cancelling therefore only asks the loop to end the operation; if it completed all the
- *   same its result counts, and the cancellation shows at the next call. A fiber whose operations
- *   always succeed at once gives way when its worker's credit is used up.
+ *   same its result counts, and the cancellation shows at the next call.
+ *   A fiber whose operations always succeed at once gives way when its worker's credit is used up.
  */
 #include <plait/io.h>
 

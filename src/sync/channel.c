@@ -17,11 +17,11 @@
  *
  *   Deciding happens under the lock of the case's channel, so a select does exactly one of its
  *   cases. A waiter that wants to leave and finds itself decided takes each channel's lock once
- *   while it removes itself from the lists, after which the hand-over is complete. Two selects may
- *   look for each other at once, both BUSY, each under another channel's lock: the one of the
- *   higher address backs off. A pending case leaves its list only when its select is decided or
- *   withdrawn, never because it was BUSY. Locks are taken one at a time, so there is no order among
- *   channels.
+ *   while it removes itself from the lists, after which the hand-over is complete.
+ *   Two selects may look for each other at once, both BUSY, each under another channel's lock: the
+ *   one of the higher address backs off. A pending case leaves its list only when its select is
+ *   decided or withdrawn, never because it was BUSY. Locks are taken one at a time, so there is no
+ *   order among channels.
  */
 #include "base/bug.h"
 #include "base/relax.h"
