@@ -86,7 +86,7 @@ class Names:
                     yield f"plait run has no option {word}"
             elif job is None:
                 job = word
-                if word not in self.jobs | {"JOB"} and ".so:" not in word:
+                if word not in self.jobs | {"JOB", "..."} and ".so:" not in word:
                     yield f"plait run has no job {word}"
 
     def check_plait(self, words):
