@@ -15,6 +15,9 @@
 #define TRIM_NS PLAIT_SECOND
 #define TRIM_LEAST 64
 
+/* Timers that it fires between two looks around. */
+#define TIMERS_MOST 1024
+
 /* How long a worker that ran dry looks around before it sleeps: about what waking it would cost. */
 #define DOZE_NS 20000
 
@@ -152,15 +155,17 @@ struct pl_job *pl_worker_next_job(struct pl_worker *w)
     return job;
 }
 
+/* Fires what is due, at most so many at a time: those that it wakes shall not wait for all others. */
 static void run_timers(struct pl_worker *w)
 {
     struct pl_heap_node *node = pl_heap_min(&w->timers);
     if (!node)
         return;
     int64_t now = pl_now();
-    for (; node && node->key <= now; node = pl_heap_min(&w->timers)) {
+    for (int i = 0; i < TIMERS_MOST && node && node->key <= now; i++) {
         pl_heap_pop(&w->timers);
         pl_strand_timer_due(node);
+        node = pl_heap_min(&w->timers);
     }
 }
 
