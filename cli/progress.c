@@ -8,7 +8,7 @@
 
 #define SAMPLE_NS INT64_C(250000000) /* 32 samples: the last 8 seconds */
 
-enum { BAR_MAX = 40, BAR_MIN = 8 };
+enum { BAR_MAX = 40, BAR_MIN = 8, FEW = 10 };
 
 void progress_start(struct progress *p, int64_t now)
 {
@@ -35,8 +35,8 @@ double progress_rate(const struct progress *p, int64_t now)
         from = p->samples[oldest].when;
         before = p->samples[oldest].done;
     }
-    /* Nothing in the last seconds: inputs take longer than that, so only the whole run tells. */
-    if (p->done == before) {
+    /* Few in the last seconds: inputs take so long that only the whole run tells. */
+    if (p->done - before < FEW) {
         from = p->started;
         before = 0;
     }

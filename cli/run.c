@@ -58,17 +58,24 @@ static atomic_bool stopping;
 static void notice(const struct plait_notice *n, void *arg)
 {
     static atomic_bool told;
-    (void)arg;
-    if (atomic_load(&stopping) || (n->kind == PLAIT_NOTICE_STALL && atomic_exchange(&told, true)))
+    const struct run *r = arg;
+    bool stall = n->kind == PLAIT_NOTICE_STALL;
+    if (atomic_load(&stopping) || (stall && atomic_exchange(&told, true)))
         return;
-    say("note: %s", n->message);
+    if (stall && r->options->on == PLAIT_FIBERS && n->task)
+        say("note: fibers share one thread, and `%s` keeps it busy: other inputs wait; "
+            "--on threads uses every core",
+            n->task);
+    else
+        say("note: %s", n->message);
 }
 
 static int open_executor(struct run *r)
 {
     const struct options *o = r->options;
     int error = plait_open(&r->ex, o->on, .workers = o->workers, .stack_bytes = STACK_BYTES,
-                           .report_overflow = true, .notice = notice, .grace_ns = r->job->grace_ns,
+                           .report_overflow = true, .notice = notice, .notice_arg = r,
+                           .grace_ns = r->job->grace_ns,
                            .tasks_per_worker = o->on == PLAIT_PROCESSES ? r->job->per_worker : 0);
     if (error < 0) {
         const char *why = plait_last_error();
