@@ -124,6 +124,8 @@ static int call_stream_next(void)
     if (e < 0)
         return e;
     e = plait_stream_next(s, &item);
+    if (e == 1) // what ends the caller may end the tasks first
+        e = item.code;
     plait_stream_close(s);
     return e;
 }
