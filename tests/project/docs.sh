@@ -9,15 +9,20 @@ STRICT="-std=c11 -D_POSIX_C_SOURCE=200809L -Wall -Wextra -Wpedantic -Werror"
 
 # snippets DOCUMENT: writes each block of C to x.LINE.c, and what it must print to x.LINE.expected.
 #
-#   <!-- statements: PARAMETERS -->   before a block: it is the body of a function of these parameters
+#   <!-- statements: PARAMETERS -->   before a block: it is the body of a function of these
 #   ```output                         after a program: what it prints
 #
-# A block that includes nothing comes after docs/snippets/prelude.h. A block of the library's inside,
-# which names pl_ things, is not C that a user could compile, and is left out.
+# A block that includes nothing comes after docs/snippets/prelude.h. A block of the library's
+# inside, which names pl_ things, is not C that a user could compile, and is left out.
 snippets() {
     rm -f x.*
     awk -v document="${1#"$PLAIT_SOURCE"/}" '
-        /^<!-- statements: .* -->$/ { sub(/^<!-- statements: /, ""); sub(/ -->$/, ""); head = $0; next }
+        /^<!-- statements: .* -->$/ {
+            sub(/^<!-- statements: /, "")
+            sub(/ -->$/, "")
+            head = $0
+            next
+        }
         /^```c$/ { text = ""; line = NR; in_c = 1; next }
         /^```output$/ && last { in_output = 1; next }
         /^```/ && in_c {
@@ -103,7 +108,8 @@ a_change_of_a_header_is_noticed() {
     cp -r "$PLAIT_SOURCE/include" tree/include
     "$PLAIT_SOURCE/tools/reference" --root tree --write
     "$PLAIT_SOURCE/tools/reference" --root tree --check
-    sed -i 's|^PLAIT_API int64_t plait_now|PLAIT_API int plait_new(void);\n&|' tree/include/plait/base.h
+    sed -i 's|^PLAIT_API int64_t plait_now|PLAIT_API int plait_new(void);\n&|' \
+        tree/include/plait/base.h
     if "$PLAIT_SOURCE/tools/reference" --root tree --check >out 2>&1; then fail "accepted"; fi
     grep -q '^+    int plait_new(void);' out
 }

@@ -57,8 +57,10 @@ class Names:
         self.steps = set(output("./dev", "check", "--list").split()) | {"--fast", "--list"}
         self.jobs = set(re.findall(r"^  ([a-z]\w+) [A-Z\[]", help_run, re.M))
         self.options = set(re.findall(r"(?<![\w-])(--?[\w-]+)", help_run))
-        self.tests = [p.relative_to(ROOT / "tests").as_posix() for p in (ROOT / "tests").rglob("*.*")]
-        self.meson = MESON | set(re.findall(r"option\('(\w+)'", (ROOT / "meson_options.txt").read_text()))
+        tests = ROOT / "tests"
+        self.tests = [path.relative_to(tests).as_posix() for path in tests.rglob("*.*")]
+        options = (ROOT / "meson_options.txt").read_text()
+        self.meson = MESON | set(re.findall(r"option\('(\w+)'", options))
 
     def check_dev(self, words):
         if words and words[0] not in self.dev | {"COMMAND"}:
@@ -103,7 +105,8 @@ class Names:
         for line in code_lines(text):
             for found in re.finditer(r"\./dev((?: [^\s&|;]+)*)", line):
                 yield from self.check_dev(found.group(1).split())
-            for found in re.finditer(r"(?:^|[|;&$] |time )(?:[\w./]*/)?plait (--?\w+|[a-z]+\b.*)", line):
+            for found in re.finditer(r"(?:^|[|;&$] |time )(?:[\w./]*/)?plait (--?\w+|[a-z]+\b.*)",
+                                     line):
                 yield from self.check_plait(re.sub(r"[()]", "", found.group(1)).split())
             for name in re.findall(r"(?<!\w)-D(\w+)=", line):
                 if name not in self.meson:
