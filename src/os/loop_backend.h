@@ -143,6 +143,10 @@ short pl_op_poll_events(const struct pl_op *op);
 // Whether -EAGAIN is the answer that the caller asked for (MSG_DONTWAIT).
 bool pl_op_wants_eagain(const struct pl_op *op);
 
+// Whether it writes to a terminal that has not O_NONBLOCK set: nothing but a thread of its own can
+// wait for that without blocking.
+bool pl_op_writes_terminal(const struct pl_op *op);
+
 // Whether reads and writes of it cannot be waited for with poll(2): a regular file, directory or
 // disk.
 bool pl_fd_is_file(int fd);

@@ -17,9 +17,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -182,22 +185,87 @@ static bool is_ready(int fd, short events)
     return poll(&p, 1, 0) != 0; // an error counts: the call itself will name it
 }
 
-// For drivers without RWF_NOWAIT, and for calls that have no such flag: whether a plain call is
-// safe.
-static bool may_call(int fd, short events)
+// A part of the write, of at most `most` bytes; what is left is the caller's.
+static struct pl_op part_of(const struct pl_op *op, size_t most)
 {
-    int flags = fcntl(fd, F_GETFL);
-    return flags < 0 || (flags & O_NONBLOCK) || is_ready(fd, events);
+    struct pl_op part = *op;
+    if (op->code == PL_OP_WRITEV) {
+        size_t total = 0, first = 0;
+        for (size_t i = 0; i < op->len && total <= most; i++)
+            total += op->iov[i].iov_len;
+        if (total <= most)
+            return part;
+        while (op->iov[first].iov_len == 0)
+            first++;
+        part.code = PL_OP_WRITE;
+        part.buf = op->iov[first].iov_base;
+        part.len = op->iov[first].iov_len;
+    }
+    if (part.code == PL_OP_WRITE && part.len > most)
+        part.len = most;
+    return part;
+}
+
+// A plain call on a blocking descriptor that is ready. A write must not be larger than the room
+// that poll promises, or it waits for the rest.
+static int64_t transfer_ready(const struct pl_op *op, size_t most)
+{
+    if (!is_ready(op->fd, pl_op_poll_events(op)))
+        return -EAGAIN;
+    struct pl_op part = part_of(op, most);
+    return outcome(transfer(&part, 0));
+}
+
+bool pl_op_writes_terminal(const struct pl_op *op)
+{
+    struct stat st;
+    if ((op->code != PL_OP_WRITE && op->code != PL_OP_WRITEV) || fstat(op->fd, &st) < 0 ||
+        !S_ISCHR(st.st_mode) || !isatty(op->fd))
+        return false;
+    int flags = fcntl(op->fd, F_GETFL);
+    return flags >= 0 && !(flags & O_NONBLOCK);
+}
+
+// Terminals accept RWF_NOWAIT and block all the same when their output is stopped. O_NONBLOCK must
+// not be set on a descriptor that is shared with the shell and others: open the terminal anew.
+static int64_t write_terminal(const struct pl_op *op)
+{
+    int number, fd = -1;
+    if (ioctl(op->fd, TIOCGPTN, &number) <
+        0) { // not a master: opened anew, that is another terminal
+        char path[32];
+        snprintf(path, sizeof path, "/proc/self/fd/%d", op->fd);
+        fd = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    }
+    if (fd < 0)
+        return transfer_ready(op, 64);
+    struct pl_op own = *op;
+    own.fd = fd;
+    int64_t r = outcome(transfer(&own, 0));
+    close(fd);
+    return r;
 }
 
 static int64_t transfer_nowait(const struct pl_op *op)
 {
+    if (pl_op_writes_terminal(op))
+        return write_terminal(op);
     ssize_t n = transfer(op, RWF_NOWAIT);
     if (n >= 0 || errno != EOPNOTSUPP)
         return outcome(n);
-    if (pl_fd_is_file(op->fd) || !may_call(op->fd, pl_op_poll_events(op)))
+    if (pl_fd_is_file(op->fd))
         return -EAGAIN;
-    return outcome(transfer(op, 0));
+    int flags = fcntl(op->fd, F_GETFL);
+    if (flags < 0 || (flags & O_NONBLOCK))
+        return outcome(transfer(op, 0));
+    return transfer_ready(op, PIPE_BUF); // a ready pipe has room for as much
+}
+
+// accept4 has no flag against blocking: only the descriptor's own, or looking first.
+static bool may_accept(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    return flags < 0 || (flags & O_NONBLOCK) || is_ready(fd, POLLIN);
 }
 
 static int64_t connect_outcome(const struct pl_op *op)
@@ -242,7 +310,7 @@ static int64_t attempt_once(const struct pl_op *op)
     case PL_OP_SENDMSG:
         return outcome(sendmsg(op->fd, op->msg, (int)op->flags | MSG_DONTWAIT | MSG_NOSIGNAL));
     case PL_OP_ACCEPT:
-        if (!may_call(op->fd, POLLIN))
+        if (!may_accept(op->fd))
             return -EAGAIN;
         return outcome(accept4(op->fd, op->addr, op->addrlen, (int)op->flags));
     case PL_OP_CONNECT:

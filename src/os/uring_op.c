@@ -9,10 +9,13 @@ static uint32_t clamp(size_t len)
     return len > PL_MAX_TRANSFER ? (uint32_t)PL_MAX_TRANSFER : (uint32_t)len;
 }
 
-static void no_sigpipe(struct uring *u, struct io_uring_sqe *sqe)
+static void mind_writes(struct uring *u, struct io_uring_sqe *sqe, const struct pl_op *op)
 {
-    if (sqe->opcode != IORING_OP_WRITE && sqe->opcode != IORING_OP_WRITEV)
+    if (op->code != PL_OP_WRITE && op->code != PL_OP_WRITEV)
         return;
+    // A stopped terminal would block the ring's own system call.
+    if (pl_op_writes_terminal(op))
+        sqe->flags |= IOSQE_ASYNC;
     if (pl_rwf_nosignal())
         sqe->rw_flags = RWF_NOSIGNAL;
     else
@@ -64,7 +67,7 @@ void pl_uring_fill(struct pl_loop *l, struct io_uring_sqe *sqe, struct pl_op *op
         sqe->addr = (uintptr_t)op->buf;
         sqe->len = clamp(op->len);
         sqe->off = (uint64_t)op->offset;
-        no_sigpipe(u, sqe);
+        mind_writes(u, sqe, op);
         break;
     case PL_OP_READV:
     case PL_OP_WRITEV:
@@ -72,7 +75,7 @@ void pl_uring_fill(struct pl_loop *l, struct io_uring_sqe *sqe, struct pl_op *op
         sqe->addr = (uintptr_t)op->iov;
         sqe->len = clamp(op->len);
         sqe->off = (uint64_t)op->offset;
-        no_sigpipe(u, sqe);
+        mind_writes(u, sqe, op);
         break;
     case PL_OP_RECV:
         fill_recv(l, sqe, op, op->flags);
