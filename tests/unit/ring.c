@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MIT
+// The shared memory between host and worker: rings, slots, the promises of sleepers, by two threads.
+#include "check.h"
+#include "os/ipc.h"
+#include "os/memory.h"
+#include "proc/ring.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct pl_channel *new_channel(void)
+{
+    void *at;
+    int fd = pl_memfd_new("ring", sizeof(struct pl_channel));
+    CHECK_INT(fd, >=, 0);
+    CHECK_INT(pl_memfd_map(fd, sizeof(struct pl_channel), &at), ==, 0);
+    pl_fd_close(fd);
+    return at;
+}
+
+static void free_channel(struct pl_channel *c)
+{
+    pl_memory_release(c, sizeof *c);
+}
+
+TEST(zeroed_ring_is_empty)
+{
+    static struct pl_ring r;
+    uint32_t position = PL_RING_START;
+    for (uint32_t i = 0; i < 3 * PL_SLOTS; i++)
+        CHECK_INT(pl_ring_peek(&r, position + i), ==, -1);
+    CHECK_INT(pl_ring_pop(&r, &position), ==, -1);
+    CHECK_INT(position, ==, PL_RING_START);
+}
+
+TEST(ring_keeps_order_and_holds_all_slots)
+{
+    static struct pl_ring r;
+    uint32_t in = PL_RING_START, out = PL_RING_START;
+    for (unsigned round = 0; round < 10; round++) {
+        for (uint32_t slot = 0; slot < PL_SLOTS; slot++)
+            pl_ring_push(&r, &in, (slot * 7 + round) % PL_SLOTS);
+        for (uint32_t slot = 0; slot < PL_SLOTS; slot++)
+            CHECK_INT(pl_ring_pop(&r, &out), ==, (slot * 7 + round) % PL_SLOTS);
+        CHECK_INT(pl_ring_pop(&r, &out), ==, -1);
+    }
+}
+
+// Positions in cells have 24 bits; a ring goes round 2^16 times before they return.
+TEST(positions_wrap)
+{
+    static struct pl_ring r;
+    uint32_t in = UINT32_MAX - 1000, out = in;
+    for (uint32_t i = 0; i < 3000; i++) {
+        CHECK_INT(pl_ring_peek(&r, out), ==, -1);
+        pl_ring_push(&r, &in, i % PL_SLOTS);
+        CHECK_INT(pl_ring_pop(&r, &out), ==, i % PL_SLOTS);
+    }
+    in = out = 0xffffff - 1000;
+    memset(&r, 0, sizeof r);
+    for (uint32_t i = 0; i < 3000; i++) {
+        pl_ring_push(&r, &in, i % PL_SLOTS);
+        CHECK_INT(pl_ring_pop(&r, &out), ==, i % PL_SLOTS);
+    }
+}
+
+TEST(one_takes_a_slot)
+{
+    struct pl_channel *c = new_channel();
+    struct pl_slot *s = &c->slots[3];
+    CHECK(!pl_slot_take(s, PL_SLOT_STARTED));
+    atomic_store(&s->state, PL_SLOT_QUEUED);
+    CHECK(pl_slot_take(s, PL_SLOT_REVOKED));
+    CHECK(!pl_slot_take(s, PL_SLOT_STARTED));
+    CHECK_INT(pl_slot_state(s), ==, PL_SLOT_REVOKED);
+    free_channel(c);
+}
+
+TEST(promises)
+{
+    struct pl_channel *c = new_channel();
+    uint32_t work = PL_RING_START, done = PL_RING_START;
+    CHECK(!pl_channel_must_ring_worker(c));
+    CHECK(pl_channel_worker_sleeps(c, PL_RING_START));
+    pl_ring_push(&c->work, &work, 5);
+    CHECK(pl_channel_must_ring_worker(c));
+    CHECK(!pl_channel_must_ring_worker(c)); // once a sleep
+    CHECK(!pl_channel_worker_sleeps(c, PL_RING_START));
+    CHECK_INT(pl_channel_listener(c), ==, PL_LISTENER_AWAKE);
+    pl_channel_listen(c, PL_LISTENER_LEADER);
+    CHECK(pl_channel_host_sleeps(c, PL_RING_START));
+    pl_ring_push(&c->done, &done, 5);
+    CHECK_INT(pl_channel_listener(c), ==, PL_LISTENER_LEADER);
+    CHECK_INT(pl_channel_take_listener(c), ==, PL_LISTENER_LEADER);
+    CHECK_INT(pl_channel_take_listener(c), ==, PL_LISTENER_AWAKE);
+    CHECK(!pl_channel_host_sleeps(c, PL_RING_START));
+    free_channel(c);
+}
+
+// ---- two threads: every task goes there and back, with real sleeps on real bells
+
+enum { TASKS = 200000 };
+
+struct pair {
+    struct pl_channel *c;
+    int doorbell, bell;
+    unsigned doze; // looks before a sleep
+};
+
+static void *work(void *arg)
+{
+    struct pair *p = arg;
+    uint32_t at = PL_RING_START, done = PL_RING_START;
+    for (uint32_t i = 0, looks = 0; i < TASKS;) {
+        int slot = pl_ring_pop(&p->c->work, &at);
+        if (slot < 0) {
+            if (looks++ >= p->doze && pl_channel_worker_sleeps(p->c, at)) {
+                CHECK_INT(pl_fd_wait_readable(p->doorbell, INT64_MAX), ==, 0);
+                pl_bell_clear(p->doorbell);
+                atomic_store(&p->c->asleep, 0);
+                looks = 0;
+            }
+            continue;
+        }
+        struct pl_slot *s = &p->c->slots[slot];
+        CHECK(pl_slot_take(s, PL_SLOT_STARTED));
+        uint32_t in;
+        memcpy(&in, s->data, sizeof in);
+        CHECK_INT(in, ==, i);
+        in = ~in;
+        memcpy(s->data, &in, sizeof in);
+        pl_slot_finish(s);
+        pl_ring_push(&p->c->done, &done, (uint32_t)slot);
+        if (pl_channel_listener(p->c) != PL_LISTENER_AWAKE &&
+            pl_channel_take_listener(p->c) != PL_LISTENER_AWAKE)
+            pl_bell_ring(p->bell);
+        i++, looks = 0;
+    }
+    return NULL;
+}
+
+static uint32_t push_some(struct pair *p, uint32_t sent, uint32_t got, uint32_t ahead, uint32_t *at)
+{
+    while (sent < TASKS && sent - got < ahead) {
+        struct pl_slot *s = &p->c->slots[sent % PL_SLOTS];
+        memcpy(s->data, &sent, sizeof sent);
+        atomic_store_explicit(&s->state, PL_SLOT_QUEUED, memory_order_relaxed);
+        pl_ring_push(&p->c->work, at, sent % PL_SLOTS);
+        if (pl_channel_must_ring_worker(p->c))
+            pl_bell_ring(p->doorbell);
+        sent++;
+    }
+    return sent;
+}
+
+static void there_and_back(uint32_t ahead, unsigned doze)
+{
+    struct pair p = { new_channel(), pl_bell_new(), pl_bell_new(), doze };
+    uint32_t at = PL_RING_START, done = PL_RING_START, sent = 0, looks = 0;
+    pthread_t thread;
+    CHECK_INT(pthread_create(&thread, NULL, work, &p), ==, 0);
+    for (uint32_t got = 0; got < TASKS;) {
+        sent = push_some(&p, sent, got, ahead, &at);
+        int slot = pl_ring_pop(&p.c->done, &done);
+        if (slot < 0) {
+            if (looks++ < doze)
+                continue;
+            pl_channel_listen(p.c, PL_LISTENER_SUPERVISOR);
+            if (pl_channel_host_sleeps(p.c, done)) {
+                CHECK_INT(pl_fd_wait_readable(p.bell, INT64_MAX), ==, 0);
+                pl_bell_clear(p.bell);
+            }
+            pl_channel_listen(p.c, PL_LISTENER_AWAKE);
+            looks = 0;
+            continue;
+        }
+        CHECK_INT(slot, ==, got % PL_SLOTS);
+        CHECK_INT(pl_slot_state(&p.c->slots[slot]), ==, PL_SLOT_DONE);
+        uint32_t out;
+        memcpy(&out, p.c->slots[slot].data, sizeof out);
+        CHECK_INT(out, ==, ~got);
+        got++, looks = 0;
+    }
+    CHECK_INT(pthread_join(thread, NULL), ==, 0);
+    pl_fd_close(p.doorbell);
+    pl_fd_close(p.bell);
+    free_channel(p.c);
+}
+
+TEST(there_and_back_one_by_one, .limit_s = 120)
+{
+    there_and_back(1, 100);
+}
+
+TEST(there_and_back_always_asleep, .limit_s = 120)
+{
+    there_and_back(3, 0);
+}
+
+TEST(there_and_back_in_a_crowd, .limit_s = 120)
+{
+    there_and_back(PL_SLOTS, 1000);
+}
+
+// ---- the doors that it stands on
+
+TEST(descriptors_travel)
+{
+    int pair[2], got[2] = { -1, -1 };
+    unsigned count = 2;
+    char text[8] = "";
+    CHECK_INT(pl_socket_pair(pair), ==, 0);
+    CHECK(pl_fd_is_message_socket(pair[0]));
+    CHECK_INT(pl_socket_receive(pair[1], text, sizeof text, got, &count), ==, -EAGAIN);
+    int fd = pl_memfd_of("sent", "abc", 3);
+    CHECK_INT(fd, >=, 0);
+    CHECK_INT(pl_socket_send(pair[0], "hi", 2, &fd, 1), ==, 0);
+    pl_fd_close(fd);
+    count = 2;
+    CHECK_INT(pl_socket_receive(pair[1], text, sizeof text, got, &count), ==, 2);
+    CHECK_INT(count, ==, 1);
+    CHECK(pl_memfd_is_sealed(got[0], 3));
+    CHECK(!pl_memfd_is_sealed(got[0], 4));
+    CHECK_INT(pl_memfd_read(got[0], text, 3), ==, 0);
+    CHECK_MEM(text, "abc", 3);
+    CHECK_INT(pl_memfd_read(got[0], text, 4), ==, -EIO);
+    CHECK_INT(write(got[0], "x", 1), <, 0); // nobody can change it
+    pl_fd_close(got[0]);
+    pl_fd_close(pair[0]);
+    count = 2;
+    CHECK_INT(pl_socket_receive(pair[1], text, sizeof text, got, &count), ==, 0);
+    CHECK_INT(pl_socket_send(pair[1], "hi", 2, NULL, 0), ==, -EPIPE);
+    pl_fd_close(pair[1]);
+}
+
+TEST(more_descriptors_than_room_are_closed)
+{
+    int pair[2], fds[3], got;
+    unsigned count = 1;
+    char c;
+    CHECK_INT(pl_socket_pair(pair), ==, 0);
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(fds[i] = pl_bell_new(), >=, 0);
+    CHECK_INT(pl_socket_send(pair[0], "x", 1, fds, 3), ==, 0);
+    CHECK_INT(pl_socket_receive(pair[1], &c, 1, &got, &count), ==, 1);
+    CHECK_INT(count, ==, 1);
+    int next = pl_bell_new(); // the lowest free number: the two others are free again
+    CHECK_INT(next, ==, got + 1);
+    for (int i = 0; i < 3; i++)
+        pl_fd_close(fds[i]);
+    pl_fd_close(got);
+    pl_fd_close(next);
+    pl_fd_close(pair[0]);
+    pl_fd_close(pair[1]);
+}
