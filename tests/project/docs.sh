@@ -79,7 +79,7 @@ programs_print_what_is_said() {
             name=${expected%.expected}
             echo "$document, line ${name#x.}"
             # shellcheck disable=SC2086
-            gcc $STRICT "-I$PLAIT_SOURCE/include" "-I$DOCS/snippets" "$name.c" \
+            "${CC:-cc}" $STRICT "-I$PLAIT_SOURCE/include" "-I$DOCS/snippets" "$name.c" \
                 "$PLAIT_BUILD/src/libplait.a" -pthread -o program
             timeout 60 ./program >actual </dev/null
             diff -u "$expected" actual
