@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: MIT
+/*
+ * faults.c - every allocation and every system call of a scenario fails once.
+ *
+ * DESIGN. The scenario runs with the first allocation failing, then with the second, and so on until
+ * none was hit any more; the same for system calls. Each run must end: with what it should give, or
+ * with a clean error from some call. It must leave no descriptor, thread, process or (under
+ * AddressSanitizer) memory behind, and what it returns as a success must be right.
+ *
+ * Needs a build with -Dcruel=true, where src/os/fault.h has its door.
+ */
+#include <string.h>
+
+#include "conformance/tasks.h"
+#include "os/fault.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/lsan_interface.h>
+#define CHECK_LEAKS() CHECK_INT(__lsan_do_recoverable_leak_check(), ==, 0)
+#else
+#define CHECK_LEAKS() (void)0
+#endif
+
+#if !PL_CRUEL
+
+TEST(faults)
+{
+    SKIP("needs a build with -Dcruel=true");
+}
+
+#else
+
+// ---- the scenario, in parts; each returns 0 or a negative errno ---------------------------------
+
+static int part_submit(plait_executor *ex)
+{
+    plait_future *f[5] = { NULL };
+    int e = 0;
+    for (long i = 0; i < 5; i++) {
+        int code = plait_submit(ex, &f[i], add, { i, 1 });
+        if (code < 0) {
+            CHECK(f[i] == NULL);
+            e = code;
+        }
+    }
+    for (long i = 0; i < 5; i++) {
+        if (!f[i])
+            continue;
+        long sum = -1;
+        int code = plait_result(f[i], &sum);
+        if (code < 0) {
+            CHECK_INT(sum, ==, -1);
+            CHECK(plait_error(f[i]) == NULL || plait_error(f[i])->code == code);
+            e = code;
+        } else {
+            CHECK_INT(sum, ==, i + 1);
+        }
+        plait_free(f[i]);
+    }
+    return e;
+}
+
+static int part_map(plait_executor *ex)
+{
+    struct pair in[40];
+    long out[40];
+    for (long i = 0; i < 40; i++)
+        in[i] = (struct pair){ i, 1 };
+    int e = plait_map(ex, add, in, out, 40);
+    for (long i = 0; e == 0 && i < 40; i++)
+        CHECK_INT(out[i], ==, i + 1);
+    return e;
+}
+
+static int part_scope(plait_executor *ex)
+{
+    long out[20];
+    plait_scope s;
+    int e = plait_scope_begin(&s, ex, .deadline = plait_after(60 * PLAIT_SECOND));
+    if (e < 0)
+        return e;
+    for (long i = 0; i < 20; i++)
+        plait_go(&s, &out[i], add, { i, 1 });
+    plait_go(&s, NULL, nap, { PLAIT_MILLISECOND / 10 });
+    e = plait_scope_end(&s);
+    for (long i = 0; e == 0 && i < 20; i++)
+        CHECK_INT(out[i], ==, i + 1);
+    return e;
+}
+
+static int next_pair(void *arg, void *in)
+{
+    long *n = arg;
+    *(struct pair *)in = (struct pair){ *n, 1 };
+    return (*n)++ < 20;
+}
+
+static int part_stream(plait_executor *ex)
+{
+    long n = 0;
+    plait_stream *s;
+    struct plait_item item;
+    int e = plait_stream_open(&s, ex, add, .next = next_pair, .arg = &n, .window = 4);
+    if (e < 0)
+        return e;
+    int failed = 0;
+    while ((e = plait_stream_next(s, &item)) == 1) {
+        if (item.code < 0)
+            failed = item.code;
+        else
+            CHECK_INT(*(const long *)item.out, ==, item.index + 1);
+    }
+    plait_stream_close(s);
+    return e < 0 ? e : failed;
+}
+
+static int double_it(const struct plait_span *in, struct plait_buffer *out)
+{
+    int e = plait_buffer_append(out, in->data, in->bytes);
+    return e < 0 ? e : plait_buffer_append(out, in->data, in->bytes);
+}
+PLAIT_TASK_BYTES(double_it);
+
+static int part_bytes(plait_executor *ex)
+{
+    static char in[70000];
+    plait_future *f;
+    struct plait_span out;
+    int e = plait_submit_bytes(ex, &f, double_it, in, sizeof in);
+    if (e < 0)
+        return e;
+    e = plait_result_bytes(f, &out);
+    if (e == 0)
+        CHECK_INT(out.bytes, ==, 2 * sizeof in);
+    plait_free(f);
+    return e;
+}
+
+static int do_nothing(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+// I/O, a blocking call, tasks of its own and a wait for several, all inside a task.
+static int busy_task(const unsigned *gate, int *out)
+{
+    *out = 0;
+    int e = gate_pass(*gate);
+    if (e == 0)
+        e = plait_sleep(PLAIT_MILLISECOND / 10);
+    if (e == 0)
+        e = plait_blocking(do_nothing, NULL);
+    plait_future *f[3] = { NULL };
+    for (long i = 0; e == 0 && i < 3; i++)
+        e = plait_submit(plait_self(), &f[i], add, { i, i });
+    size_t n = 0;
+    while (n < 3 && f[n])
+        n++;
+    if (e == 0)
+        e = plait_wait(f, n, PLAIT_ALL, PLAIT_NEVER, NULL);
+    for (size_t i = 0; i < n; i++)
+        plait_free(f[i]);
+    *out = 7;
+    return e;
+}
+PLAIT_TASK(busy_task, unsigned, int);
+
+static int part_busy(plait_executor *ex)
+{
+    plait_future *f;
+    int out = 0;
+    gate_open(1, 1);
+    int e = plait_submit(ex, &f, busy_task, { 1 });
+    if (e < 0)
+        return e;
+    e = plait_result(f, &out);
+    CHECK_INT(out, ==, e == 0 ? 7 : 0);
+    plait_free(f);
+    return e;
+}
+
+static int part_completed(plait_executor *ex)
+{
+    plait_future *f[3], *next;
+    plait_completed *it;
+    int n = 0, e = 0;
+    for (; n < 3 && e == 0; n++)
+        e = plait_submit(ex, &f[n], add, { n, n });
+    n -= e < 0;
+    int first = e;
+    e = plait_completed_new(&it, f, (size_t)n);
+    if (e == 0) {
+        while ((e = plait_completed_next(it, &next, PLAIT_NEVER)) == 1)
+            ;
+        plait_completed_free(it);
+    }
+    for (int i = 0; i < n; i++)
+        plait_free(f[i]);
+    return first < 0 ? first : e;
+}
+
+// Cancelled in the middle, so that the ways out fail too.
+static int part_cancel(plait_executor *ex)
+{
+    plait_future *f;
+    int e = plait_submit(ex, &f, nap, { 3600 * PLAIT_SECOND });
+    if (e < 0)
+        return e;
+    plait_cancel(f);
+    int code = plait_result(f, NULL);
+    CHECK_INT(code, <, 0);
+    plait_free(f);
+    return 0;
+}
+
+static int (*const parts[])(plait_executor *ex) = { part_submit,    part_map,   part_scope,
+                                                    part_stream,    part_bytes, part_busy,
+                                                    part_completed, part_cancel };
+
+static int scenario(const struct place *on)
+{
+    plait_executor *ex = NULL;
+    int e = OPEN_ON(&ex, on, .notice = ignore_notice, .grace_ns = 100 * PLAIT_MILLISECOND);
+    if (e < 0) {
+        CHECK(ex == NULL);
+        CHECK(plait_last_error()[0] != '\0');
+        return e;
+    }
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        int code = parts[i](ex);
+        if (code < 0)
+            e = code;
+    }
+    CHECK_INT(plait_close(ex), ==, 0);
+    return e;
+}
+
+// ---- every failure in turn ---------------------------------------------------------------------
+
+static void fail_each(const struct place *on, enum pl_fault_kind kind, int error)
+{
+    gate_fd(0); // the board
+    CHECK_INT(scenario(on), ==, 0);
+    struct holdings before = holdings_now();
+    unsigned failed = 0, survived = 0, n = 1;
+    for (bool fired = true; fired; n += 1 + n / 100) {
+        check_say("%s: failure %u", on->name, n);
+        pl_fault_arm(kind, n, error);
+        int e = scenario(on);
+        fired = pl_fault_fired(kind);
+        pl_fault_arm(kind, 0, 0);
+        failed += e < 0;
+        survived += fired && e == 0;
+        if (!fired)
+            CHECK_INT(e, ==, 0);
+        holdings_check(&before);
+        CHECK_LEAKS();
+    }
+    check_say("%s: %u places, %u runs failed, %u went on", on->name, n, failed, survived);
+    CHECK_INT(n, >, 5);
+}
+
+static void fail_allocations(const struct place *on)
+{
+    fail_each(on, PL_FAULT_ALLOC, ENOMEM);
+}
+
+static void fail_system_calls(const struct place *on)
+{
+    fail_each(on, PL_FAULT_SYSCALL, ENOMEM);
+    fail_each(on, PL_FAULT_SYSCALL, EMFILE);
+}
+
+#define EACH_PLACE(name)                                                                           \
+    CONFORM_ALL_(conform_run_bare, name, .limit_s = 240)                                           \
+    struct place // takes the semicolon
+
+static void conform_allocations(const struct place *on)
+{
+    fail_allocations(on);
+}
+EACH_PLACE(allocations);
+
+static void conform_system_calls(const struct place *on)
+{
+    fail_system_calls(on);
+}
+EACH_PLACE(system_calls);
+
+#endif
