@@ -43,6 +43,7 @@ void pl_executor_init(struct plait_executor *ex, const struct pl_executor_ops *o
 
 void pl_executor_unref(struct plait_executor *ex)
 {
+    /* Release: pairs with the acquire of the last unref, which frees what the others used. */
     if (atomic_fetch_sub_explicit(&ex->refs, 1, memory_order_acq_rel) == 1)
         ex->ops->free(ex);
 }

@@ -164,6 +164,7 @@ static uintptr_t lock_waiters(plait_future *f)
 
 static void unlock_waiters(plait_future *f, uintptr_t word)
 {
+    /* Release: pairs with the acquire in lock_waiters(). */
     atomic_store_explicit(&f->waiters, word, memory_order_release);
 }
 
@@ -172,6 +173,7 @@ void pl_future_complete(plait_future *f, int code, enum plait_reason reason)
     f->code = code;
     f->reason = (uint16_t)reason;
     uintptr_t nobody = 0;
+    /* Release: pairs with the acquire in pl_future_is_done(). */
     if (!atomic_compare_exchange_strong_explicit(&f->waiters, &nobody, PL_FUTURE_DONE,
                                                  memory_order_release, memory_order_relaxed)) {
         struct pl_waiter *w = (struct pl_waiter *)lock_waiters(f);
@@ -340,6 +342,7 @@ int pl_future_wait(plait_future *f, int64_t deadline)
     int e = pl_strand_cancelled(s);
     if (e < 0)
         return e;
+    /* Acquire: pairs with the exchange in pl_notify_claim(), before which the strand was set. */
     if (atomic_load_explicit(&f->notify.phase, memory_order_acquire) == PL_PHASE_RUNNING &&
         s->worker && f->notify.strand == s)
         return -EDEADLK;

@@ -22,6 +22,7 @@ void pl_lock_slow(struct pl_lock *l);
 static inline void pl_lock(struct pl_lock *l)
 {
     uint32_t free = 0;
+    // Acquire: pairs with the release in pl_unlock().
     if (!atomic_compare_exchange_strong_explicit(&l->word, &free, 1, memory_order_acquire,
                                                  memory_order_relaxed))
         pl_lock_slow(l);
@@ -29,6 +30,7 @@ static inline void pl_lock(struct pl_lock *l)
 
 static inline void pl_unlock(struct pl_lock *l)
 {
+    // Release: pairs with the acquire in pl_lock() and pl_lock_slow().
     if (atomic_exchange_explicit(&l->word, 0, memory_order_release) == 2)
         pl_futex_wake(&l->word, 1);
 }

@@ -75,6 +75,7 @@ static bool is_blocked(struct pl_worker *w, struct sample *x, int64_t now, int64
 
 static bool others_wait(struct pl_sched *s, struct pl_worker *w)
 {
+    /* Acquire: pairs with the release in pl_worker_count(). */
     uint64_t finished = atomic_load_explicit(&w->finished, memory_order_acquire);
     uint64_t made = atomic_load_explicit(&w->created, memory_order_acquire) + atomic_load(&s->injected);
     return made - finished > 1 || pl_deque_size_hint(&w->deque) > 0;
@@ -99,6 +100,7 @@ static bool has_unstarted(struct pl_sched *s)
 {
     if (atomic_load(&s->inject_count) > 0)
         return true;
+    /* Acquire: pairs with the release in pl_sched_add_worker(). */
     uint32_t used = atomic_load_explicit(&s->used, memory_order_acquire);
     for (uint32_t i = 0; i < used; i++)
         if (pl_deque_size_hint(&s->workers[i].deque) > 0)

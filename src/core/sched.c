@@ -23,6 +23,7 @@ void pl_sched_wake_sleeper(struct pl_sched *s)
     uint32_t none = 0;
     if (!atomic_compare_exchange_strong(&s->searchers, &none, 1))
         return;
+    /* Acquire: pairs with the release in pl_sched_add_worker(). */
     uint32_t used = atomic_load_explicit(&s->used, memory_order_acquire);
     for (uint32_t i = 0; i < used; i++) {
         struct pl_worker *w = &s->workers[i];
@@ -175,6 +176,7 @@ struct pl_job *pl_sched_take(struct pl_sched *s, struct pl_worker *w)
 
 struct pl_job *pl_sched_steal(struct pl_sched *s, struct pl_worker *w)
 {
+    /* Acquire: pairs with the release in pl_sched_add_worker(). */
     uint32_t used = atomic_load_explicit(&s->used, memory_order_acquire);
     w->rng ^= w->rng << 13; /* xorshift64, George Marsaglia 2003 */
     w->rng ^= w->rng >> 7;
@@ -292,6 +294,7 @@ int pl_sched_add_worker(struct pl_sched *s)
 
 void pl_sched_wait_end(struct pl_sched *s)
 {
+    /* Acquire: pairs with the release in pl_sched_add_worker(). */
     if (atomic_load_explicit(&s->used, memory_order_acquire) == 0)
         return;
     if (s->foreign)
@@ -302,6 +305,7 @@ void pl_sched_wait_end(struct pl_sched *s)
 
 bool pl_sched_done(struct pl_sched *s)
 {
+    /* Acquire: pairs with the release in pl_sched_add_worker(). */
     uint32_t used = atomic_load_explicit(&s->used, memory_order_acquire);
     uint64_t made = 0, freed = 0;
     for (uint32_t i = 0; i < used; i++) {

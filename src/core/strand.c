@@ -33,6 +33,7 @@ void pl_strand_lock(struct pl_strand *s)
 
 void pl_strand_unlock(struct pl_strand *s)
 {
+    /* Release: pairs with the acquire in pl_strand_lock(). */
     atomic_store_explicit(&s->lock, 0, memory_order_release);
 }
 
@@ -68,6 +69,7 @@ static void end_wait(struct pl_wait *w, enum pl_wait_state why)
 
 static enum pl_wait_state wait_state(struct pl_wait *w)
 {
+    /* Acquire: pairs with the exchange in pl_wait_fire(). */
     return (enum pl_wait_state)atomic_load_explicit(&w->state, memory_order_acquire);
 }
 
@@ -213,6 +215,7 @@ void pl_notify_post(struct pl_notify *n)
 
 void pl_notify_end_slow(struct pl_notify *n)
 {
+    /* Acquire: pairs with the release of PL_PHASE_HANDLED. */
     while (atomic_load_explicit(&n->phase, memory_order_acquire) == PL_PHASE_POSTED) {
         struct pl_worker *w = n->strand->worker;
         if (!w || !pl_worker_receive(w))

@@ -15,6 +15,7 @@ void plait_barrier_init(plait_barrier *b, uint32_t parties)
 
 int plait_barrier_wait(plait_barrier *b)
 {
+    /* Acquire: pairs with the addition that ends a round, before which `arrived` was reset. */
     uint32_t round = __atomic_load_n(&b->private_round, __ATOMIC_ACQUIRE);
     if (__atomic_add_fetch(&b->private_arrived, 1, __ATOMIC_ACQ_REL) == b->private_parties) {
         __atomic_store_n(&b->private_arrived, 0,

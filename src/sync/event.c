@@ -17,6 +17,7 @@ void plait_event_reset(plait_event *e)
 
 bool plait_event_is_set(const plait_event *e)
 {
+    /* Acquire: pairs with the exchange in plait_event_set(). */
     return __atomic_load_n(&e->private_, __ATOMIC_ACQUIRE) != 0;
 }
 

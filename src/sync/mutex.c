@@ -78,6 +78,7 @@ int plait_mutex_trylock(plait_mutex *m)
 static uint32_t pass_on(uint32_t *word, bool found, bool more, int64_t since)
 {
     bool hand_over = found && pl_now() - since > PATIENCE_NS;
+    /* Release: pairs with the acquire of who takes the lock next. */
     __atomic_store_n(word, (hand_over ? LOCKED : 0) | (more ? PARKED : 0), __ATOMIC_RELEASE);
     return hand_over ? HANDED_OVER : 0;
 }
@@ -85,6 +86,7 @@ static uint32_t pass_on(uint32_t *word, bool found, bool more, int64_t since)
 void plait_mutex_unlock(plait_mutex *m)
 {
     uint32_t locked = LOCKED;
+    /* Release: pairs with the acquire of who takes the lock next. */
     if (PL_LIKELY(__atomic_compare_exchange_n(&m->private_, &locked, 0, false, __ATOMIC_RELEASE,
                                               __ATOMIC_RELAXED)))
         return;
