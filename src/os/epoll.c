@@ -109,8 +109,7 @@ static int list_of(const struct pl_op *op)
 
 static void finish(struct pl_loop *l, struct pl_op *op, int64_t result)
 {
-    if (pl_op_drains(op))
-        pl_set_hint(l->drained, op->fd, result > 0 && (size_t)result < op->len);
+    pl_loop_note_drained(l, op, result > 0 && (size_t)result < op->len);
     pl_loop_finish(l, op, result);
 }
 

@@ -238,10 +238,12 @@ bool pl_loop_try(struct pl_loop *l, struct pl_op *op)
     if (drains && pl_hint(l->drained, op->fd) && !wants_eagain)
         return false;
     int64_t r = pl_loop_attempt(l, op);
-    if (drains)
-        pl_set_hint(l->drained, op->fd, r == -EAGAIN || (r > 0 && (size_t)r < op->len));
-    if (r == -EAGAIN && !wants_eagain)
+    pl_loop_note_drained(l, op, r > 0 && (size_t)r < op->len);
+    if (r == -EAGAIN && !wants_eagain) {
+        if (drains)
+            pl_set_hint(l->drained, op->fd, true);
         return false;
+    }
     op->result = r;
     learn(l, op);
     return true;

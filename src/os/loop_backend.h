@@ -93,6 +93,14 @@ static inline void pl_set_hint(uint64_t *hints, int fd, bool value)
     *word = (*word & ~(UINT64_C(1) << bit)) | (uint64_t)value << bit;
 }
 
+// After a read: whether it left nothing behind. Only of sockets: the end of a file is not waited for.
+static inline void pl_loop_note_drained(struct pl_loop *l, const struct pl_op *op, bool drained)
+{
+    if (pl_op_drains(op))
+        pl_set_hint(l->drained, op->fd,
+                    drained && (op->code == PL_OP_RECV || !pl_hint(l->no_socket, op->fd)));
+}
+
 // Whether the operation is a read or write that is worth making as recv or send.
 static inline bool pl_loop_as_socket(const struct pl_loop *l, const struct pl_op *op)
 {

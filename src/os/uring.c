@@ -192,8 +192,7 @@ static void completed(struct pl_loop *l, struct uring *u, struct pl_op *op, int 
             result = op->state & PL_OP_CANCEL ? -ECANCELED : -EINTR; // again, as what it is
         }
     }
-    if (pl_op_drains(op))
-        pl_set_hint(l->drained, op->fd, result > 0 && !(flags & IORING_CQE_F_SOCK_NONEMPTY));
+    pl_loop_note_drained(l, op, result > 0 && !(flags & IORING_CQE_F_SOCK_NONEMPTY));
 
     if (PL_UNLIKELY(op->state & PL_OP_POLLING)) {
         // The descriptor is ready, or cannot be polled: the operation itself will tell.

@@ -505,3 +505,23 @@ BOTH_SIZED(many_waiting, 16, .limit_s = 60)
     close(ends[0]);
     free(p);
 }
+
+// The end of a file is an answer, not a reason to wait.
+BOTH(try_reads_a_file_to_its_end)
+{
+    char buf[8];
+    int fd = temporary_file();
+    CHECK_INT(write(fd, "0123456789", 10), ==, 10);
+    CHECK_INT(lseek(fd, 0, SEEK_SET), ==, 0);
+    struct probe r = PROBE(.code = PL_OP_READ, .fd = fd, .buf = buf, .len = sizeof buf);
+    if (!pl_loop_try(&loop, &r.op))
+        SKIP("this file system has no RWF_NOWAIT");
+    CHECK_INT(r.op.result, ==, 8);
+    CHECK(pl_loop_try(&loop, &r.op));
+    CHECK_INT(r.op.result, ==, 2);
+    CHECK(pl_loop_try(&loop, &r.op));
+    CHECK_INT(r.op.result, ==, 0);
+    CHECK_INT(run(&r), ==, 0);
+    CHECK(pl_loop_try(&loop, &r.op));
+    close(fd);
+}
