@@ -2,6 +2,7 @@
 // scope.c - fork, join and cancel. See scope.h.
 #include "core/scope.h"
 #include "base/bug.h"
+#include "base/relax.h"
 #include "core/sched.h"
 #include "core/trace.h"
 #include "os/alloc.h"
@@ -325,13 +326,14 @@ static PL_NOINLINE int go(struct pl_scope *s, const struct plait_task *task, con
     c->task = task;
     c->out = out;
     e = start(s, c, in);
+    s->spawned++;
     if (e < 0) {
+        s->joined++; /* counted all the same: the record may be one that the end must free */
         c->next_free = s->free;
         s->free = c;
         fail(s, e);
         return e;
     }
-    s->spawned++;
     return 0;
 }
 
@@ -434,21 +436,27 @@ int plait_scope_end(plait_scope *ps)
         int32_t left = (int32_t)(s->spawned - s->joined);
         s->joining = true;
         pl_wait_init(&s->wait, owner);
+        /* Acquire: pairs with the release of each child's end, whose result is read next. */
         if (atomic_fetch_sub_explicit(&s->balance, left, memory_order_acq_rel) != left)
             pl_wait_uninterrupted(&s->wait);
     }
+    /* What a canceller brought about may have ended before it is through with the scope. */
+    while (PL_UNLIKELY(atomic_load_explicit(&s->cancellers, memory_order_acquire) != 0))
+        pl_relax();
     enum plait_reason reason = pl_cancel_reason(&s->cancel);
     if (PL_UNLIKELY(reason != PLAIT_REASON_NONE))
         pl_notify_end(&s->notify);
+    /* Before the records go: who interrupts a plain thread walks them under its lock. */
+    enter(owner, s->outer, s->cancel.parent);
     if (PL_UNLIKELY(s->spawned > PL_SCOPE_INLINE))
         free_children(s);
-    enter(owner, s->outer, s->cancel.parent);
     int error = atomic_load_explicit(&s->error, memory_order_relaxed);
     return PL_LIKELY(error == 0) ? pl_reason_code(reason) : error;
 }
 
 static void tell_children(struct pl_scope *s)
 {
+    /* Acquire: pairs with the release of who put the child on the list. */
     for (struct pl_child *c = atomic_load_explicit(&s->all, memory_order_acquire); c;
          c = c->next_all) {
         pl_lock(&s->lock);
@@ -485,9 +493,13 @@ void pl_scope_pass_on(struct pl_scope *s)
     }
 }
 
-void plait_scope_cancel(plait_scope *s)
+void plait_scope_cancel(plait_scope *ps)
 {
-    pl_scope_cancel(scope_of(s), PLAIT_REASON_USER);
+    struct pl_scope *s = scope_of(ps);
+    atomic_fetch_add(&s->cancellers, 1);
+    pl_scope_cancel(s, PLAIT_REASON_USER);
+    /* Release, and the last touch of the scope: pairs with the acquire in plait_scope_end(). */
+    atomic_fetch_sub_explicit(&s->cancellers, 1, memory_order_release);
 }
 
 int plait_cancelled(void)
