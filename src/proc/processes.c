@@ -128,7 +128,7 @@ static int await_start(struct pl_pool *p)
 static int start(struct pl_pool *p)
 {
     int e = pl_zygote_start(p);
-    if (e < 0)
+    if (e < 0 && e != -EPIPE)
         return pl_fail(e, "the process that forks workers cannot be started: %s",
                        plait_strerror(e));
     for (unsigned i = 0; e == 0 && i < p->hand_count; i++)

@@ -3,14 +3,26 @@
 #include "faults.h"
 
 #include <dirent.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+static void die(void)
+{
+    _exit(9);
+}
+
+// A test may have the processes that its executors start die at once: FAULTS_AT_START=worker|zygote.
 void check_prelude(int argc, char **argv)
 {
+    const char *who = getenv("FAULTS_AT_START");
+    if (who && strcmp(who, "zygote") == 0)
+        die();
+    if (who)
+        pthread_atfork(NULL, NULL, die);
     plait_main(argc, argv);
 }
 

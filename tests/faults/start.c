@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+// Executors that cannot start, or whose workers cannot: a clear end, and nothing left behind.
+#include "faults/lib/faults.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static int add(const struct add *in, int64_t *out)
+{
+    *out = in->a + in->b;
+    return 0;
+}
+PLAIT_TASK(add, struct add, int64_t);
+
+static void hush(const struct plait_notice *n, void *arg)
+{
+    (void)arg;
+    check_say("%s", n->message);
+}
+
+TEST(workers_that_die_at_start)
+{
+    enum { N = 50 };
+    plait_executor *ex;
+    plait_future *f[N];
+    CHECK_INT(setenv("FAULTS_AT_START", "worker", 1), ==, 0);
+    int e = plait_open(&ex, PLAIT_PROCESSES, .workers = 2, .notice = hush);
+    if (e < 0)
+        FAIL("%d, %s", e, plait_last_error());
+    for (int i = 0; i < N; i++)
+        CHECK_INT(plait_submit(ex, &f[i], add, { i, i }), ==, 0);
+    for (int i = 0; i < N; i++) {
+        CHECK_INT(plait_result(f[i], NULL), ==, -EOWNERDEAD);
+        const struct plait_error *why = plait_error(f[i]);
+        if (i == 0)
+            check_say("%s", why->message);
+        CHECK(strstr(why->message, "die at start"));
+        CHECK_INT(why->reason, ==, PLAIT_REASON_DIED);
+        plait_free(f[i]);
+    }
+    // It stays so: nothing hangs later either.
+    CHECK_INT(plait_submit(ex, &f[0], add, { 1, 2 }), ==, 0);
+    CHECK_INT(plait_result(f[0], NULL), ==, -EOWNERDEAD);
+    plait_free(f[0]);
+    close_processes(ex);
+}
+
+TEST(zygote_that_dies_at_start)
+{
+    plait_executor *ex = NULL;
+    CHECK_INT(setenv("FAULTS_AT_START", "zygote", 1), ==, 0);
+    int fds = count_fds();
+    CHECK_INT(plait_open(&ex, PLAIT_PROCESSES, .workers = 2), ==, -EAGAIN);
+    CHECK_STR(plait_last_error(), "the process that forks workers ended at its start");
+    CHECK(!ex);
+    CHECK_INT(count_fds(), ==, fds);
+    CHECK_INT(count_children(), ==, 0);
+}
+
+// As many descriptors as open needs, less one, less two...
+TEST(too_few_descriptors, .limit_s = 60)
+{
+    struct rlimit before, limit;
+    plait_executor *ex = NULL;
+    CHECK(getrlimit(RLIMIT_NOFILE, &before) == 0);
+    int fds = count_fds(), opened = 0, failed = 0;
+    for (int room = 0; room < 40 && !opened; room++) {
+        limit = before;
+        limit.rlim_cur = (rlim_t)(fds + room);
+        CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+        int e = plait_open(&ex, PLAIT_PROCESSES, .workers = 4);
+        CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
+        if (e == 0) {
+            opened = 1;
+            close_processes(ex);
+        } else {
+            failed++;
+            CHECK_INT(e, ==, -EMFILE);
+            CHECK(plait_last_error()[0]);
+        }
+        CHECK_INT(count_fds(), ==, fds);
+        CHECK_INT(count_children(), ==, 0);
+    }
+    CHECK(opened);
+    CHECK_INT(failed, >, 5);
+}
+
+TEST(many_workers, .limit_s = 120)
+{
+    plait_executor *ex = open_processes(64);
+    plait_future *f[640];
+    for (int i = 0; i < 640; i++)
+        CHECK_INT(plait_submit(ex, &f[i], add, { i, 1 }), ==, 0);
+    for (int i = 0; i < 640; i++) {
+        int64_t sum;
+        CHECK_INT(plait_result(f[i], &sum), ==, 0);
+        CHECK_INT(sum, ==, i + 1);
+        plait_free(f[i]);
+    }
+    close_processes(ex);
+}
+
+static void *use(void *arg)
+{
+    plait_executor *ex = arg;
+    for (int i = 0; i < 2000; i++) {
+        plait_future *f;
+        int64_t sum;
+        CHECK_INT(plait_submit(ex, &f, add, { i, i }), ==, 0);
+        CHECK_INT(plait_result(f, &sum), ==, 0);
+        CHECK_INT(sum, ==, 2 * i);
+        plait_free(f);
+    }
+    return NULL;
+}
+
+TEST(several_threads_and_executors, .limit_s = 120)
+{
+    plait_executor *ex[3];
+    pthread_t threads[9];
+    for (int i = 0; i < 3; i++)
+        ex[i] = open_processes(2);
+    for (int i = 0; i < 9; i++)
+        CHECK_INT(pthread_create(&threads[i], NULL, use, ex[i % 3]), ==, 0);
+    for (int i = 0; i < 9; i++)
+        CHECK_INT(pthread_join(threads[i], NULL), ==, 0);
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(plait_close(ex[i]), ==, 0);
+}
+
+// A task opens an executor of processes of its own.
+static int nested(const int64_t *n, int64_t *out)
+{
+    plait_executor *ex;
+    int e = plait_open(&ex, PLAIT_PROCESSES, .workers = 1);
+    if (e < 0)
+        return e;
+    plait_future *f;
+    e = plait_submit(ex, &f, add, { *n, *n });
+    if (e == 0) {
+        e = plait_result(f, out);
+        plait_free(f);
+    }
+    plait_close(ex);
+    return e;
+}
+PLAIT_TASK(nested, int64_t, int64_t);
+
+TEST(executors_within_workers, .limit_s = 60)
+{
+    plait_executor *ex = open_processes(2);
+    plait_future *f[4];
+    for (int i = 0; i < 4; i++)
+        CHECK_INT(plait_submit(ex, &f[i], nested, { i }), ==, 0);
+    for (int i = 0; i < 4; i++) {
+        int64_t sum;
+        CHECK_INT(plait_result(f[i], &sum), ==, 0);
+        CHECK_INT(sum, ==, 2 * i);
+        plait_free(f[i]);
+    }
+    close_processes(ex);
+}
