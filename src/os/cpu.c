@@ -3,11 +3,11 @@
  * cpu.c - how many CPUs this process may use.
  *
  * DESIGN
- *   /proc/self/cgroup says in which group this process is, per hierarchy; /proc/self/mountinfo says
- * where the hierarchies are mounted and which of their directories is the root of the mount. In a
- * container the path from the first often lies outside what is mounted; the mount's own root is
- * then the container's group and is what is read. A file that is missing or unreadable means no
- * limit at that level: the root group never has one.
+ *   /proc/self/cgroup says in which group this process is, per hierarchy; /proc/self/mountinfo
+ *   says where the hierarchies are mounted and which of their directories is the root of the
+ *   mount. In a container the path from the first often lies outside what is mounted; the mount's
+ *   own root is then the container's group and is what is read. A file that is missing or
+ *   unreadable means no limit at that level: the root group never has one.
  */
 #include "os/cpu.h"
 

@@ -13,7 +13,7 @@
  *   the same call.
  *
  *   Descriptors are registered EPOLLONESHOT, and every wait makes its own epoll_ctl. A persistent
- *   edge-triggered registration would save that call (0.4 us of a request's 8), and was dropped:
+ *   edge-triggered registration would save that call (a tenth of a request), and was dropped:
  *   when a program closes a descriptor behind our back and the number is used again, the kernel has
  *   silently removed the registration, and the next wait would hang. Here epoll_ctl answers ENOENT,
  *   and we add it anew. For the same reason an event is only a hint that something may be ready:

@@ -39,17 +39,19 @@ enum pl_backend {
  * What each operation reads from its record. fd, done and code are always set; members that are not
  * named are ignored. Results are those of the system call of the same name, -errno on failure.
  *
- *   NOP                                      0
- *   READ, WRITE    buf len offset            bytes; offset -1 is the file's position (streams:
- * always -1) READV, WRITEV  iov len offset            bytes; len counts the iovecs RECV, SEND buf
- * len flags             bytes; flags are MSG_*; SIGPIPE is never raised RECVMSG, SENDMSG  msg flags
- * bytes ACCEPT         addr addrlen flags        the new descriptor; addr may be NULL; flags as
- * accept4 CONNECT        addr destlen              0 POLL           flags                     the
- * events that are ready (POLLIN, POLLOUT, ...), at least one OPENAT         path flags mode the new
- * descriptor; fd is the directory or AT_FDCWD CLOSE                                    0;
- * operations waiting on the descriptor in this loop end with -ECANCELED (or with their result)
- * first FSYNC          flags                     0; flags & PL_FSYNC_DATA: as fdatasync STATX path
- * flags mode statx     0; fd is the directory, mode is the STATX_* mask
+ *   NOP                                 0
+ *   READ, WRITE    buf len offset       bytes; offset -1: the file's position (streams: always)
+ *   READV, WRITEV  iov len offset       bytes; len counts the iovecs
+ *   RECV, SEND     buf len flags        bytes; flags are MSG_*; SIGPIPE is never raised
+ *   RECVMSG, SENDMSG  msg flags         bytes
+ *   ACCEPT         addr addrlen flags   the new descriptor; addr may be NULL; flags as accept4
+ *   CONNECT        dest destlen         0
+ *   POLL           flags                the events that are ready (POLLIN, ...), at least one
+ *   OPENAT         path flags mode      the new descriptor; fd is the directory or AT_FDCWD
+ *   CLOSE                               0; operations that wait on the descriptor in this loop
+ *                                       end with -ECANCELED or their result, before it or after
+ *   FSYNC          flags                0; flags & PL_FSYNC_DATA: as fdatasync
+ *   STATX          path flags mode statx   0; fd is the directory, mode is the STATX_* mask
  */
 enum pl_op_code {
     PL_OP_NOP,
@@ -223,8 +225,8 @@ bool pl_loop_would_block_thread(struct pl_loop *l, struct pl_op *op);
 
 /*
  * Tries the operation at once, without a loop and without blocking. True: completed, result is set
- * (done is not called). False: it would block or is of a kind that cannot be tried (regular files,
- * openat, close, connect, fsync, statx); the record is as it was.
+ * (done is not called). False: it would block or is of a kind that cannot be tried (openat, close,
+ * connect, fsync, statx); the record is as it was. A file is read where the page cache has it.
  */
 bool pl_op_try(struct pl_op *op);
 

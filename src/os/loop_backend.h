@@ -11,9 +11,13 @@
  *   WAITING   (epoll) linked in a list of its descriptor
  *   FINISHED  result is stored, linked in the list of those whose done is to be called
  *
- * The flags above the state: CANCEL: pl_loop_cancel was called. POLLING: (io_uring) the request in
- * the kernel is a poll, after which the operation itself is submitted again. LINKED: (io_uring)
- * state RING and linked in the backlog, waiting for room for its cancel request.
+ * The flags above the state:
+ *
+ *   CANCEL    pl_loop_cancel was called
+ *   POLLING   (io_uring) the request in the kernel is a poll, after which the operation itself is
+ *             submitted again
+ *   LINKED    (io_uring) in state RING and linked in the backlog: its cancel request found no room
+ *   AS_SOCKET (io_uring) the request is a recv or send in place of a read or write
  */
 #ifndef PL_OS_LOOP_BACKEND_H
 #define PL_OS_LOOP_BACKEND_H

@@ -6,10 +6,10 @@
  * DESIGN
  *   Whether a descriptor has O_NONBLOCK set is its owner's affair and never changes the outcome
  *   here. Sockets take MSG_DONTWAIT; everything else takes RWF_NOWAIT where its driver knows that.
- *   Where it does not (terminals, old kernels), the descriptor is polled first and read only when
- *   ready. Between the two another reader of the same blocking descriptor may take the data, and
- *   the read then blocks: share a terminal or a blocking listening socket between readers only with
- *   O_NONBLOCK set.
+ *   Where it does not, the descriptor is polled first, and read, or written in part, only when it
+ *   is ready. Between the two another user of the same blocking descriptor may take the data or
+ *   the room, and the call then blocks: share blocking devices and listening sockets only with
+ *   O_NONBLOCK set. Terminals only seem to know RWF_NOWAIT: see write_terminal.
  *
  *   No write may kill the program with SIGPIPE. Sends take MSG_NOSIGNAL, writes RWF_NOSIGNAL; on
  *   kernels without that the signal is blocked around the call and, if the call raised it, taken
