@@ -30,7 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MIB (1 << 20)
+#define MIB      (1 << 20)
 #define PAUSE_NS 1000000 // until both sides sleep
 
 extern char **environ;
@@ -172,8 +172,8 @@ struct shared {
 
 static struct shared *map_shared(void)
 {
-    void *at = mmap(NULL, sizeof(struct shared), PROT_READ | PROT_WRITE,
-                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *at = mmap(NULL, sizeof(struct shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+                    -1, 0);
     bench_must(at == MAP_FAILED ? -errno : 0, "mmap");
     return at;
 }
@@ -297,9 +297,8 @@ static int ring(const struct bench_case *c, long count, double *ns)
                 sent[w]++;
                 atomic_store_explicit(&s[w]->there[sent[w] % 4096], sent[w], memory_order_release);
             }
-            while (got[w] < sent[w] &&
-                   atomic_load_explicit(&s[w]->back[(got[w] + 1) % 4096], memory_order_acquire) ==
-                       got[w] + 1)
+            while (got[w] < sent[w] && atomic_load_explicit(&s[w]->back[(got[w] + 1) % 4096],
+                                                            memory_order_acquire) == got[w] + 1)
                 got[w]++;
             done += got[w] == each;
         }
@@ -317,8 +316,8 @@ static int touch_and_copy(const struct bench_case *c, long count, double *us)
     double from = bench_now();
     (void)c;
     for (long i = 0; i < trips; i++) {
-        unsigned char *copy = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                                   -1, 0);
+        unsigned char *copy =
+            mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         memset(in, (int)i, MIB);
         memcpy(copy, in, MIB);
         munmap(copy, MIB);

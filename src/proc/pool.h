@@ -3,13 +3,13 @@
  * pool.h - the host's side of an executor of processes: the queue, the hands, the books.
  *
  * DESIGN
- *   A hand is the host's place for one worker process. What is in its slots is written in the hand's own
- *   books (struct pl_flight), which no worker can reach; the shared memory is only believed where it agrees
- *   with them.
+ *   A hand is the host's place for one worker process. What is in its slots is written in the
+ *   hand's own books (struct pl_flight), which no worker can reach; the shared memory is only
+ *   believed where it agrees with them.
  *
- *   Everything here is guarded by `lock`, which is held for short, and never while a task's large bytes are
- *   copied or a future is completed (its callbacks may call plait): what must happen after unlocking is
- *   collected in a struct pl_after.
+ *   Everything here is guarded by `lock`, which is held for short, and never while a task's large
+ *   bytes are copied or a future is completed (its callbacks may call plait): what must happen
+ *   after unlocking is collected in a struct pl_after.
  *
  *   A future's phase (core/notify.h) says where it is; it changes under the lock:
  *
@@ -17,9 +17,10 @@
  *       RUNNING   in a hand; notify.job.next leads to its flight
  *       ENDED     out of the books, about to be completed
  *
- *   Who reaps. A thread that waits in plait_result() becomes the leader, if there is none: it looks at the
- *   rings itself, and sleeps on a bell of its own. Otherwise the supervisor, a thread of the pool, reaps
- *   when a worker rings. `listener` says which of them sleeps; each busy worker's channel holds a copy.
+ *   Who reaps. A thread that waits in plait_result() becomes the leader, if there is none: it looks
+ *   at the rings itself, and sleeps on a bell of its own. Otherwise the supervisor, a thread of the
+ *   pool, reaps when a worker rings. `listener` says which of them sleeps; each busy worker's
+ *   channel holds a copy.
  */
 #ifndef PL_PROC_POOL_H
 #define PL_PROC_POOL_H
@@ -77,7 +78,7 @@ enum pl_hand_state {
     PL_HAND_EMPTY = 0, // no process; one is to be started at `start_at`
     PL_HAND_FORKING,   // the zygote was asked
     PL_HAND_LIVE,
-    PL_HAND_DYING,     // closed its socket, was sent SIGKILL, or its zygote is gone
+    PL_HAND_DYING, // closed its socket, was sent SIGKILL, or its zygote is gone
 };
 
 struct pl_hand {
@@ -86,19 +87,19 @@ struct pl_hand {
     enum pl_hand_state state;
     struct pl_channel *channel;
     int socket, doorbell, pidfd, pid;
-    const char *cause;     // why we killed it, or NULL
-    const char *condemned; // why we will, at `kill_at`
+    const char *cause;               // why we killed it, or NULL
+    const char *condemned;           // why we will, at `kill_at`
     struct pl_hand *older, *younger; // in the list of those with room
     struct pl_hand *busy_next, *busy_prev;
     bool has_room, is_busy;
     bool stop_sent;
-    int64_t start_at;        // EMPTY: when to start the next
-    int64_t kill_at;         // DYING: when to kill it, if it has not ended by itself
-    unsigned failed_starts;  // in a row, without a task begun
+    int64_t start_at;       // EMPTY: when to start the next
+    int64_t kill_at;        // DYING: when to kill it, if it has not ended by itself
+    unsigned failed_starts; // in a row, without a task begun
     uint32_t work_at, done_at;
-    unsigned inflight;       // futures in flight
-    uint64_t served;         // tasks that ended here, of this process
-    uint64_t audit_served;   // audit.c: as it last looked
+    unsigned inflight;     // futures in flight
+    uint64_t served;       // tasks that ended here, of this process
+    uint64_t audit_served; // audit.c: as it last looked
     uint32_t audit_work_at;
     bool roll_called, roll_answered;
     uint64_t roll[PL_SLOTS / 64];
@@ -164,13 +165,13 @@ struct pl_pool {
     struct pl_heap tickets, timers; // what is due: of the queue, and of flights
     int64_t sleeps_until;           // the supervisor; 0: it is awake
     enum pl_listener listener;
-    uint64_t submits;               // tasks handed out directly or queued
-    int64_t audit_at;               // PL_FOREVER: nothing was submitted for a while
+    uint64_t submits; // tasks handed out directly or queued
+    int64_t audit_at; // PL_FOREVER: nothing was submitted for a while
     uint64_t audit_submits;
     bool leader, ticking, broken;
     bool woken; // a worker was asleep when it was given something
     char broken_why[192];
-    uint32_t doze; // more than one CPU
+    uint32_t doze;                       // more than one CPU
     _Alignas(64) _Atomic uint64_t alive; // futures accepted and not yet completed
     bool ended;                          // nothing is left to run, and nothing will come
     _Atomic uint32_t backend;            // caps: enum pl_backend once known
@@ -205,14 +206,16 @@ void pl_pool_dispatch(struct pl_pool *p, struct pl_after *after);
 // A task that did not start goes back to the head of the queue.
 void pl_pool_requeue(struct pl_pool *p, struct pl_flight *f);
 
-// Takes back up to `want` tasks that a hand has not started, the latest first, to the head of the queue.
+// Takes back up to `want` tasks that a hand has not started, the latest first, to the head of the
+// queue.
 void pl_hand_take_back(struct pl_pool *p, struct pl_hand *h, unsigned want);
 
 // Takes back tasks that have not started from loaded hands where others have nothing.
 void pl_pool_balance(struct pl_pool *p);
 
 // Ends everything that is queued.
-void pl_pool_drop_queue(struct pl_pool *p, int code, enum plait_reason reason, struct pl_after *after);
+void pl_pool_drop_queue(struct pl_pool *p, int code, enum plait_reason reason,
+                        struct pl_after *after);
 
 // Lets everybody go on who waits for room; they find the pool closed, or room.
 void pl_pool_admit_all(struct pl_pool *p);
@@ -241,15 +244,16 @@ struct pl_layout pl_layout_of(const plait_future *f);
 // Takes what workers have finished, and hands out what waits.
 void pl_pool_reap(struct pl_pool *p, struct pl_after *after);
 
-// Takes one result out of a slot of a hand, live or dead, and frees the slot. False: there is none, or
-// it makes no sense, and nothing has happened.
+// Takes one result out of a slot of a hand, live or dead, and frees the slot. False: there is none,
+// or it makes no sense, and nothing has happened.
 bool pl_hand_land(struct pl_hand *h, struct pl_flight *f, struct pl_after *after);
 
 // The future leaves the books with that code.
 void pl_pool_end(struct pl_pool *p, plait_future *f, int code, enum plait_reason reason,
                  struct pl_after *after);
 
-// A flight's future leaves it, and its timer, ticket and received result go; the slot stays occupied.
+// A flight's future leaves it, and its timer, ticket and received result go; the slot stays
+// occupied.
 plait_future *pl_flight_clear(struct pl_pool *p, struct pl_flight *f);
 
 // The slot is free again.
@@ -337,7 +341,8 @@ void pl_audit_answer(struct pl_hand *h, const struct pl_message *m);
 
 // ---- supervise.c
 
-// Of the poller: a hand's socket by its index, the pidfd of a hand without a zygote by index | ORPHAN.
+// Of the poller: a hand's socket by its index, the pidfd of a hand without a zygote by index |
+// ORPHAN.
 enum { PL_TAG_ZYGOTE = 1 << 16, PL_TAG_BELL, PL_TAG_ORPHAN = 1 << 17 };
 
 void *pl_pool_supervise(void *pool);

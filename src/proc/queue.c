@@ -3,13 +3,14 @@
  * queue.c - what waits to start, and which worker gets it.
  *
  * DESIGN
- *   The submitting thread itself puts the task into a worker's ring when one has room: no thread in between.
- *   What finds no room waits here, and is handed out by whoever reaps.
+ *   The submitting thread itself puts the task into a worker's ring when one has room: no thread in
+ *   between. What finds no room waits here, and is handed out by whoever reaps.
  *
- *   How many tasks a worker is given in advance follows from what they take: while they are short, waking
- *   another worker costs more than waiting for this one, and an empty ring costs a round trip a task; when
- *   they are long, one in advance hides the hand-over. Nothing is lost by guessing wrong: what has not
- *   started can be taken back, and is, as soon as a worker has nothing to do (pl_pool_balance()).
+ *   How many tasks a worker is given in advance follows from what they take: while they are short,
+ *   waking another worker costs more than waiting for this one, and an empty ring costs a round
+ *   trip a task; when they are long, one in advance hides the hand-over. Nothing is lost by
+ *   guessing wrong: what has not started can be taken back, and is, as soon as a worker has nothing
+ *   to do (pl_pool_balance()).
  */
 #include "proc/pool.h"
 
@@ -21,7 +22,7 @@
 #include "os/clock.h"
 
 // Tasks up to this are short: many are given in advance.
-#define SHORT_NS   20000
+#define SHORT_NS    20000
 #define SHORT_AHEAD 128u
 // Rather wait that long for a worker that is awake than wake another.
 #define WAKE_NS 40000
@@ -123,7 +124,8 @@ static plait_future *dequeue(struct pl_pool *p, struct pl_ticket **ticket)
     return NULL;
 }
 
-void pl_pool_drop_queue(struct pl_pool *p, int code, enum plait_reason reason, struct pl_after *after)
+void pl_pool_drop_queue(struct pl_pool *p, int code, enum plait_reason reason,
+                        struct pl_after *after)
 {
     struct pl_ticket *t;
     plait_future *f;
@@ -149,7 +151,8 @@ void pl_pool_requeue(struct pl_pool *p, struct pl_flight *fl)
     struct pl_ticket *t = fl->ticket;
     fl->ticket = NULL;
     plait_future *f = pl_flight_clear(p, fl);
-    // Under the lock, as every change of a phase here; the default order costs nothing that matters.
+    // Under the lock, as every change of a phase here; the default order costs nothing that
+    // matters.
     atomic_store(&f->notify.phase, PL_PHASE_QUEUED);
     enqueue(p, f, t, true);
 }
@@ -170,7 +173,8 @@ static void leave_roomy(struct pl_pool *p, struct pl_hand *h)
     h->has_room = false;
 }
 
-// Those with nothing to do first, the one that became idle last at the very front: it is still awake.
+// Those with nothing to do first, the one that became idle last at the very front: it is still
+// awake.
 static void enter_roomy(struct pl_pool *p, struct pl_hand *h)
 {
     if (h->inflight == 0) {
@@ -211,8 +215,8 @@ void pl_hand_refresh(struct pl_pool *p, struct pl_hand *h)
     bool busy = h->channel && h->free_count < PL_SLOTS;
     if (busy != h->is_busy)
         (busy ? enter_busy : leave_busy)(p, h);
-    bool room = h->channel && h->state == PL_HAND_LIVE && h->free_count > 0 &&
-                h->inflight < ahead(p, h);
+    bool room =
+        h->channel && h->state == PL_HAND_LIVE && h->free_count > 0 && h->inflight < ahead(p, h);
     if (h->has_room)
         leave_roomy(p, h);
     if (room)
@@ -275,7 +279,8 @@ static bool load_later(struct pl_flight *fl, struct pl_after *after)
     if (!l)
         return false;
     pl_future_ref(fl->future);
-    *l = (struct pl_loading){ after->loadings, fl->future, fl->hand, fl->hand->generation, fl->slot };
+    *l = (struct pl_loading){ after->loadings, fl->future, fl->hand, fl->hand->generation,
+                              fl->slot };
     after->loadings = l;
     fl->state = PL_FLIGHT_LOADING;
     return true;
@@ -321,7 +326,8 @@ static void send(struct pl_pool *p, struct pl_hand *h, plait_future *f, struct p
         pl_pool_end(p, f, -ENOMEM, PLAIT_REASON_NONE, after);
         return;
     }
-    // Behind a task that may turn out to be long, while another worker has nothing to do: look again.
+    // Behind a task that may turn out to be long, while another worker has nothing to do: look
+    // again.
     if (PL_UNLIKELY(h->inflight > p->ex.options.tasks_per_worker && !p->ticking && p->roomy_first &&
                     p->roomy_first->inflight == 0)) {
         p->ticking = true;

@@ -337,7 +337,8 @@ static void wake_leader(struct pl_waiter *w, plait_future *f)
 {
     struct led *led = PL_CONTAINER(w, struct led, waiter);
     (void)f;
-    // The future is done already. Pairs with the store in sleep_as_leader(), which then looks at it.
+    // The future is done already. Pairs with the store in sleep_as_leader(), which then looks at
+    // it.
     if (atomic_exchange(&led->asleep, false))
         pl_bell_ring(led->pool->leader_bell);
 }

@@ -24,8 +24,8 @@
  *
  *        31                    8 7        0
  *       +-----------------------+----------+
- *       | position mod 2^24     |   slot   |      positions start at PL_SLOTS: a zeroed cell is no entry
- *       +-----------------------+----------+
+ *       | position mod 2^24     |   slot   |      positions start at PL_SLOTS: a zeroed cell is no
+ *       entry +-----------------------+----------+
  *
  *   A slot is in one place only: free (host's own list), in `work`, in the worker's hands, or in
  *   `done`. So neither ring can overflow.

@@ -3,22 +3,22 @@
  * worker_main.c - the life of a worker process.
  *
  * DESIGN
- *   The main thread is an executor of fibers, on which `tasks_per_worker` dispatchers run. One of them at a
- *   time is the taker: it takes a task from the ring, hands the taking to another dispatcher if there is an
- *   idle one, and runs the task inline, on its own fiber. So a task may use every plait call, and what it
- *   starts (plait_self(), scopes) runs here beside it. With the default of one, a task that suspends keeps
- *   its worker to itself.
+ *   The main thread is an executor of fibers, on which `tasks_per_worker` dispatchers run. One of
+ *   them at a time is the taker: it takes a task from the ring, hands the taking to another
+ *   dispatcher if there is an idle one, and runs the task inline, on its own fiber. So a task may
+ *   use every plait call, and what it starts (plait_self(), scopes) runs here beside it. With the
+ *   default of one, a task that suspends keeps its worker to itself.
  *
- *   A taker that finds nothing dozes: it looks at the ring for some microseconds, while other fibers have
- *   their turns, and then sleeps in the event loop until the doorbell rings. How long it dozes follows from
- *   whether dozing helped of late.
+ *   A taker that finds nothing dozes: it looks at the ring for some microseconds, while other
+ *   fibers have their turns, and then sleeps in the event loop until the doorbell rings. How long
+ *   it dozes follows from whether dozing helped of late.
  *
- *   When the host's supervisor must be woken for what was finished, that is put off for a moment: most often
- *   the thread that submitted is just about to wait, and will look for itself. It is never put off beyond
- *   the start of the next task.
+ *   When the host's supervisor must be woken for what was finished, that is put off for a moment:
+ *   most often the thread that submitted is just about to wait, and will look for itself. It is
+ *   never put off beyond the start of the next task.
  *
- *   A second thread listens to the socket: it marks and interrupts cancelled tasks, also those that compute
- *   without ever suspending, and receives what is too large for the shared memory.
+ *   A second thread listens to the socket: it marks and interrupts cancelled tasks, also those that
+ *   compute without ever suspending, and receives what is too large for the shared memory.
  */
 #include "proc/zygote.h"
 
@@ -84,7 +84,8 @@ struct mate {
     int64_t busy_since, run_ns;
     uint32_t ran; // tasks since then
 
-    // The argument of a slot that came by socket: 0 not yet, a pl_wait that waits for it, or fd << 1 | 1.
+    // The argument of a slot that came by socket: 0 not yet, a pl_wait that waits for it, or fd <<
+    // 1 | 1.
     _Atomic uintptr_t cargo[PL_SLOTS];
 
     unsigned dispatchers, gone;
@@ -211,15 +212,16 @@ static int next(struct mate *m)
             measure(m);
     } else {
         measure(m);
-        // Who must be woken first will not have anything for us before a short doze is over, and may be
-        // waiting for this core.
+        // Who must be woken first will not have anything for us before a short doze is over, and
+        // may be waiting for this core.
         bool at_once = m->host_slept && m->doze_ns < DOZE_LEAST_NS;
         m->host_slept = false;
         while ((slot = at_once ? -1 : doze(m)) < 0 && !atomic_load(&m->stopping)) {
             int64_t asleep_at = m->now;
             at_once = false;
             sleep_until_rung(m);
-            // Had it dozed on, it would have been awake in time; or it would have dozed for nothing.
+            // Had it dozed on, it would have been awake in time; or it would have dozed for
+            // nothing.
             m->doze_ns = m->now - asleep_at < DOZE_MOST_NS ? DOZE_MOST_NS : m->doze_ns / 2;
         }
         m->busy_since = m->now;
@@ -242,7 +244,8 @@ static int await_cargo(struct mate *m, uint32_t index)
     struct pl_wait wait;
     uintptr_t none = 0;
     pl_wait_init(&wait, pl_strand_current());
-    // Both orders are the default: the winner of the swap publishes the wait, or finds the descriptor.
+    // Both orders are the default: the winner of the swap publishes the wait, or finds the
+    // descriptor.
     if (atomic_compare_exchange_strong(&m->cargo[index], &none, (uintptr_t)&wait))
         pl_wait_uninterrupted(&wait);
     return (int)(atomic_exchange(&m->cargo[index], 0) >> 1);
@@ -361,8 +364,8 @@ static void begin(struct serving *v, struct pl_strand *strand, struct pl_slot *s
     pl_notify_init(&v->notify);
     v->notify.strand = strand;
     atomic_store_explicit(&v->notify.phase, PL_PHASE_RUNNING, memory_order_relaxed);
-    // Sequentially consistent, as the host's store to s->cancel and its message, which comes after: either
-    // the listener finds this task, or the next line finds the host's wish.
+    // Sequentially consistent, as the host's store to s->cancel and its message, which comes after:
+    // either the listener finds this task, or the next line finds the host's wish.
     atomic_store(&v->slot, index);
     enum plait_reason wish = (enum plait_reason)atomic_load(&s->cancel);
     if (PL_UNLIKELY(wish != PLAIT_REASON_NONE))
@@ -402,7 +405,8 @@ static void serve(struct mate *m, struct serving *v, uint32_t index)
         if (code == 0)
             code = run_task(m, index, task);
         if (PL_UNLIKELY(strand->scope != NULL))
-            PL_BUG("the task `%s` returned without ending its scope by plait_scope_end()", task->name);
+            PL_BUG("the task `%s` returned without ending its scope by plait_scope_end()",
+                   task->name);
         atomic_store_explicit(&w->running, NULL, memory_order_relaxed);
         strand->task = outer;
         end(v, strand, index);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The shared memory between host and worker: rings, slots, the promises of sleepers, by two threads.
+// The shared memory between host and worker: rings, slots, the promises of sleepers, by two
+// threads.
 #include "check.h"
 #include "os/ipc.h"
 #include "os/memory.h"

@@ -3,16 +3,16 @@
  * ring_model.c - every interleaving of the protocol of src/proc/ring.h, under a weak memory model.
  *
  * DESIGN
- *   Host and worker are two small state machines; each step is one atomic operation of ring.h, named
- *   beside it. All orders of steps are explored, states being met once.
+ *   Host and worker are two small state machines; each step is one atomic operation of ring.h,
+ *   named beside it. All orders of steps are explored, states being met once.
  *
- *   Memory is a history of messages for each location. A thread has a view: the oldest message that it
- *   may still read from each location. A release attaches the thread's view to its message, an acquire
- *   adds the message's to the reader's; a swap reads the latest message and keeps its view (a release
- *   sequence); a sequentially consistent fence exchanges views with all other such fences, and acts as
- *   an acquire for what was read and as a release for what is written. So a load may be as stale as
- *   C11 allows, and no ordering is implied that is not asked for. The bells are the kernel's: they
- *   carry the view of who rang.
+ *   Memory is a history of messages for each location. A thread has a view: the oldest message that
+ *   it may still read from each location. A release attaches the thread's view to its message, an
+ *   acquire adds the message's to the reader's; a swap reads the latest message and keeps its view
+ *   (a release sequence); a sequentially consistent fence exchanges views with all other such
+ *   fences, and acts as an acquire for what was read and as a release for what is written. So a
+ *   load may be as stale as C11 allows, and no ordering is implied that is not asked for. The bells
+ *   are the kernel's: they carry the view of who rang.
  *
  *   The host gives the worker TASKS tasks. It may take the last one back. The worker may die before
  *   any of its steps. What must hold:
@@ -330,8 +330,9 @@ static void host_step(const struct state *s)
         each_load(s, HOST, FINISHED + task, mistake != HOST_PEEK_RELAXED, host_peeked);
         return;
     case REAP_RESULT:
-        each_load(s, HOST, RESULT + s->history[FINISHED + task][t->now.at[FINISHED + task]].value - 1,
-                  false, host_took);
+        each_load(s, HOST,
+                  RESULT + s->history[FINISHED + task][t->now.at[FINISHED + task]].value - 1, false,
+                  host_took);
         return;
     case PROMISE:
         store(&next, HOST, LISTENER, 1, false);
@@ -396,9 +397,9 @@ static void host_settles(const struct state *s)
 // ---- the worker
 
 enum worker_pc {
-    LOOK,         // pl_ring_pop
-    TAKE,         // pl_slot_take
-    RUN,          // reads the argument
+    LOOK, // pl_ring_pop
+    TAKE, // pl_slot_take
+    RUN,  // reads the argument
     PUT_RESULT,
     FINISH,       // pl_slot_finish
     HAND_BACK,    // pl_ring_push

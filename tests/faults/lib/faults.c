@@ -15,7 +15,8 @@ static void die(void)
     _exit(9);
 }
 
-// A test may have the processes that its executors start die at once: FAULTS_AT_START=worker|zygote.
+// A test may have the processes that its executors start die at once:
+// FAULTS_AT_START=worker|zygote.
 void check_prelude(int argc, char **argv)
 {
     const char *who = getenv("FAULTS_AT_START");
