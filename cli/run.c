@@ -62,6 +62,8 @@ static void notice(const struct plait_notice *n, void *arg)
     bool stall = n->kind == PLAIT_NOTICE_STALL;
     if (atomic_load(&stopping) || (stall && atomic_exchange(&told, true)))
         return;
+    if (n->kind == PLAIT_NOTICE_WORKER_DIED && r->job->grace_ns > 0)
+        return; /* it outlived its SIGTERM to end a command, and that is done */
     if (stall && r->options->on == PLAIT_FIBERS && n->task)
         say("note: fibers share one thread, and `%s` keeps it busy: other inputs wait; "
             "--on threads uses every core",

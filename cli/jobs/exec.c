@@ -127,7 +127,7 @@ static int start_with(struct command *c, const int fds[3])
     pthread_sigmask(SIG_SETMASK, &all, &before); /* no handler may run in the shared memory */
     pid_t pid = vfork(); // NOLINT(clang-analyzer-security.insecureAPI.vfork): see DESIGN
     if (pid == 0)
-        become(c, fds, parent, &error);
+        become(c, fds, parent, &error); // NOLINT(clang-analyzer-unix.Vfork)
     int failed = pid < 0 ? errno : error;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (pid > 0 && failed)
@@ -277,12 +277,13 @@ static void carry_out(struct command *c)
 static int give_back(struct command *c, struct plait_buffer *out)
 {
     struct outcome *o = &c->outcome;
-    o->name_bytes = o->spawn_error ? strlen(c->argv[0]) : 0;
+    const char *name = o->spawn_error ? c->argv[0] : NULL;
+    o->name_bytes = name ? strlen(name) : 0;
     o->out_bytes = c->out.text.bytes;
     o->err_bytes = c->err.text.bytes;
     int error = plait_buffer_append(out, o, sizeof *o);
     if (error == 0)
-        error = plait_buffer_append(out, c->argv[0], o->name_bytes);
+        error = plait_buffer_append(out, name, o->name_bytes);
     if (error == 0)
         error = plait_buffer_append(out, c->out.text.data, o->out_bytes);
     if (error == 0)
@@ -456,7 +457,7 @@ const struct job job_exec = {
         "\n"
         "With --json: \"exit_status\" or \"signal\", \"stdout\", \"stderr\".\n",
     .task = &PLAIT_TASK_OF(exec),
-    .grace_ns = 2 * PLAIT_SECOND, /* more than TERM_NS */
+    .grace_ns = TERM_NS + 300 * PLAIT_MILLISECOND,
     .takes_command = true,
     .prepare = prepare,
     .encode = encode,

@@ -60,7 +60,8 @@ def failures_keep_their_place(on):
 @each
 def memory_does_not_grow_with_the_input(on):
     """A million lines; the resident size stays where it was after the first tenth."""
-    child = start("run", "--on", on, "isprime", stdin=subprocess.PIPE)
+    sanitizer = {"ASAN_OPTIONS": "quarantine_size_mb=1:" + os.environ.get("ASAN_OPTIONS", "")}
+    child = start("run", "--on", on, "isprime", stdin=subprocess.PIPE, env=os.environ | sanitizer)
     peaks = []
 
     def peak():
