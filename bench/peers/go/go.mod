@@ -1,0 +1,3 @@
+module plait.invalid/peers
+
+go 1.21
