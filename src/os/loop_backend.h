@@ -97,7 +97,7 @@ static inline void pl_set_hint(uint64_t *hints, int fd, bool value)
     *word = (*word & ~(UINT64_C(1) << bit)) | (uint64_t)value << bit;
 }
 
-// After a read: whether it left nothing behind. Only of sockets: the end of a file is not waited for.
+// After a read: whether it left nothing behind. Only of sockets: nobody waits at a file's end.
 static inline void pl_loop_note_drained(struct pl_loop *l, const struct pl_op *op, bool drained)
 {
     if (pl_op_drains(op))
