@@ -249,16 +249,21 @@ static int go_by_future(struct pl_scope *s, struct pl_child *c, const void *in)
         return e;
     c->waiter.fire = future_ended;
     pl_future_watch(f, &c->waiter);
+    pl_future_ref(f);
+    e = pl_future_submit(f); /* may wait for room; on failure the future is gone, unfired */
+    if (e < 0)
+        return e;
+    /* A canceller finds it from now on, and not before: what it completed while it was still being
+     * submitted would count as a child that has ended, and then fail to start. */
     pl_lock(&s->lock);
-    c->future = f;
+    if (!pl_future_is_done(f))
+        c->future = f;
     pl_unlock(&s->lock);
-    e = pl_future_submit(f); /* on failure it is gone, unfired */
-    if (e < 0) {
-        pl_lock(&s->lock);
-        c->future = NULL;
-        pl_unlock(&s->lock);
-    }
-    return e;
+    enum plait_reason reason = pl_cancel_reason(&s->cancel);
+    if (PL_UNLIKELY(reason != PLAIT_REASON_NONE))
+        pl_future_cancel(f, reason); /* its canceller may have looked too early */
+    pl_future_unref(f);
+    return 0;
 }
 
 /* Pushes a child to the owner's own worker. It is not counted as created: see sched.h. */
