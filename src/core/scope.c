@@ -489,7 +489,7 @@ void pl_scope_cancel(struct pl_scope *s, enum plait_reason reason)
 void pl_scope_pass_on(struct pl_scope *s)
 {
     for (; s; s = s->outer) {
-        enum plait_reason reason = pl_cancel_chain(&s->cancel);
+        enum plait_reason reason = pl_strand_reason(s->owner, &s->cancel);
         if (reason == PLAIT_REASON_NONE)
             continue;
         /* A deadline is inherited, and stays one. */
@@ -524,11 +524,14 @@ int plait_shield(int64_t deadline, int (*fn)(void *arg), void *arg)
         return -EINVAL;
     struct pl_strand *s = pl_strand_current();
     struct pl_cancel *outside = s->cancel, shield;
-    pl_cancel_init(&shield, NULL, deadline);
-    enter(s, s->scope, &shield);
+    struct pl_scope *scope = s->scope;
+    pl_cancel_init(&shield, &pl_cancel_shielded, deadline);
+    enter(s, scope, &shield);
     s->clean = 0;
     int result = fn(arg);
-    enter(s, s->scope, outside);
+    if (s->scope != scope || s->cancel != &shield)
+        PL_BUG("the function that plait_shield() runs must end the scopes that it begins, and no other");
+    enter(s, scope, outside);
     s->clean = 0;
     return result;
 }

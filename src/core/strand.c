@@ -4,6 +4,7 @@
 #include "base/bug.h"
 #include "base/relax.h"
 #include "core/notify.h"
+#include "core/sched.h"
 #include "core/scope.h"
 #include "core/worker.h"
 #include "os/clock.h"
@@ -153,23 +154,33 @@ void pl_strand_interrupt(struct pl_strand *s)
 {
     if (!s->worker)
         pl_strand_lock(s);
-    if (pl_strand_cancelled(s) != 0) {
-        if (s->waiting)
-            end_wait(s->waiting, PL_WAIT_CANCELLED);
-        pl_scope_pass_on(s->scope);
-    }
+    if (pl_strand_cancelled(s) != 0 && s->waiting)
+        end_wait(s->waiting, PL_WAIT_CANCELLED);
+    /* In any case: a shield is over the strand, not over what it started before. */
+    pl_scope_pass_on(s->scope);
     if (!s->worker)
         pl_strand_unlock(s);
 }
 
 _Atomic uint64_t pl_cancel_epoch = 1;
+struct pl_cancel pl_cancel_shielded = { .deadline = PLAIT_NEVER };
+
+enum plait_reason pl_strand_reason(const struct pl_strand *s, const struct pl_cancel *c)
+{
+    enum plait_reason reason = pl_cancel_chain(c);
+    if (reason != PLAIT_REASON_NONE || !c || !s->worker)
+        return reason;
+    while (c->parent)
+        c = c->parent;
+    return c == &pl_cancel_shielded ? reason : pl_cancel_chain(&s->worker->sched->ex.root);
+}
 
 int pl_strand_marked_slow(struct pl_strand *s)
 {
     /* The count is read before the walk: what is marked meanwhile makes the next look walk again.
      * */
     uint64_t epoch = atomic_load(&pl_cancel_epoch);
-    enum plait_reason reason = pl_cancel_chain(s->cancel);
+    enum plait_reason reason = pl_strand_reason(s, s->cancel);
     if (reason == PLAIT_REASON_NONE)
         s->clean = epoch;
     return pl_reason_code(reason);

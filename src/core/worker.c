@@ -191,7 +191,9 @@ static void look_around(struct pl_worker *w)
     run_timers(w);
     if (pl_loop_ready(&w->loop))
         pl_loop_poll(&w->loop, 0);
-    if (!w->stopped && atomic_load_explicit(&w->sched->ex.state, memory_order_relaxed) ==
+    /* Acquire: pairs with the swap in plait_shutdown(), before which the root was marked; a fiber that
+     * looked and did not see the mark would not be told again. */
+    if (!w->stopped && atomic_load_explicit(&w->sched->ex.state, memory_order_acquire) ==
                            PL_EXECUTOR_STOPPING)
         tell_fibers(w);
 }
