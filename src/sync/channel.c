@@ -76,6 +76,7 @@ static void list_add(struct waiting_list *l, struct pending *p)
 
 static void list_remove(struct waiting_list *l, struct pending *p)
 {
+    PL_ASSERT(p->link != NULL); /* it is on the list */
     *p->link = p->next;
     if (p->next)
         p->next->link = p->link;
