@@ -195,7 +195,7 @@ def a_closed_reader_ends_it_quietly(on):
 @each
 def a_closed_reader_is_noticed_while_waiting(on):
     env, mark = marked()
-    child = start("run", "--on", on, "exec", "x", "--", "sleep", "60", env=env)
+    child = start("run", "--on", on, "exec", "60", "--", "sleep", env=env)
     until(lambda: any(b"sleep" in words for _, words in harness.processes_with(mark)))
     child.stdout.close()
     same(child.wait(10), -13)
