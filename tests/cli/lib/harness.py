@@ -13,6 +13,8 @@ EXECUTORS = ("fibers", "threads", "processes")
 STARTED = []  # what start() has started in this test
 TESTS = []  # (name, function, arguments)
 PLAIT = None  # the program; `run` sets it
+# Under a shell's `&` SIGINT comes ignored, and would so reach every program started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 SCALE = float(os.environ.get("PLAIT_TEST_TIMEOUT_SCALE", "1"))
 
 
