@@ -54,7 +54,8 @@ void work_free(struct work *w)
 
 bool work_has_room(const struct work *w)
 {
-    return !w->stopping && w->in_flight < w->window && w->begun - w->taken < w->room;
+    return !w->stopping && w->fatal == 0 && w->in_flight < w->window &&
+           w->begun - w->taken < w->room;
 }
 
 /* On the thread that ends the task. */
@@ -112,9 +113,10 @@ static void submit(struct work *w, struct entry *e)
         e->cancelled = error == -ESHUTDOWN || error == -ECANCELED;
         if (error == -ENOENT)
             w->fatal = error;
-        entry_failed(w, e,
-                     error == -ENOENT ? "the worker processes do not know this job's task"
-                                      : plait_strerror(error));
+        const char *why = error == -ENOENT ? "the worker processes do not have this job's task; "
+                                             "was its file replaced or removed?"
+                                           : plait_last_error();
+        entry_failed(w, e, *why ? why : plait_strerror(error));
         return;
     }
     e->attempts++;

@@ -315,7 +315,8 @@ const struct job job_fetch = {
         "  plait run fetch --timeout 20s --retries 2 -o pages < urls\n"
         "  plait run --on fibers --window 500 fetch --json < urls > report.jsonl\n"
         "\n"
-        "The usual variables (http_proxy, no_proxy, ...) are honoured.\n"
+        "The usual variables are honoured: http_proxy, https_proxy, no_proxy, CURL_CA_BUNDLE,\n"
+        "SSL_CERT_FILE.\n"
         "\n"
         "With --json: \"status\", \"bytes\", \"seconds\", \"file\".\n",
     .task = &PLAIT_TASK_OF(fetch),

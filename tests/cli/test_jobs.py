@@ -298,6 +298,22 @@ def plugin_wrong():
 
 
 @test
+def plugin_that_workers_do_not_find():
+    module("gone", """
+        #include <unistd.h>
+        static int same(const struct plait_span *in, struct plait_buffer *out)
+        {
+            return plait_buffer_append(out, in->data, in->bytes);
+        }
+        PLAIT_TASK_BYTES(same);
+        __attribute__((constructor)) static void go(void) { unlink("gone.so"); }""")
+    got = plait("run", "--on", "processes", "gone.so:same", "a", "b")
+    same((got.status, got.out), (1, b""))
+    same(got.errors, ["plait: a: the worker processes do not have this job's task; "
+                      "was its file replaced or removed?"])
+
+
+@test
 def plugin_that_crashes_loses_one_input():
     module("crash", """
         #include <stdlib.h>
