@@ -265,7 +265,12 @@ static int64_t transfer_nowait(const struct pl_op *op)
 static bool may_accept(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
-    return flags < 0 || (flags & O_NONBLOCK) || is_ready(fd, POLLIN);
+    if (flags < 0 || (flags & O_NONBLOCK) || is_ready(fd, POLLIN))
+        return true;
+    // One that does not listen is never ready; accepting from it fails at once.
+    int listens = 0;
+    socklen_t len = sizeof listens;
+    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0 || !listens;
 }
 
 static int64_t connect_outcome(const struct pl_op *op)
