@@ -83,24 +83,24 @@ static int compute(const int64_t *ns, void *out)
 PLAIT_TASK(compute, int64_t, void);
 
 /* How many had computed when it woke. */
-static int sleep_and_count(const int64_t *when, long *computed)
+static int sleep_and_look(const int64_t *when, long *computed)
 {
     int e = plait_sleep_until(*when);
     *computed = (long)count_of(2);
     return e;
 }
-PLAIT_TASK(sleep_and_count, int64_t, long);
+PLAIT_TASK(sleep_and_look, int64_t, long);
 
 // Tasks that are ready do not keep timers from firing.
 CONFORM_LOCAL(timers_among_computing_tasks)
 {
     plait_future *f;
     long computed, all = 60 * (long)on->workers;
-    CHECK_INT(plait_submit(ex, &f, sleep_and_count, { plait_after(20 * PLAIT_MILLISECOND) }), ==, 0);
+    CHECK_INT(plait_submit(ex, &f, sleep_and_look, { plait_after(20 * PLAIT_MILLISECOND) }), ==, 0);
     for (int i = 0; i < all; i++)
         CHECK_INT(plait_submit(ex, NULL, compute, { 4 * PLAIT_MILLISECOND }), ==, 0);
     CHECK_INT(plait_result(f, &computed), ==, 0);
-    CHECK_INT(computed, <, all);
+    CHECK_INT(computed, <, all / 2);
     plait_free(f);
     CHECK_INT(plait_shutdown(ex, PLAIT_STOP), ==, 0);
 }
