@@ -4,9 +4,11 @@
 
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { DIGEST_BYTES = 32, READ_BYTES = 128 * 1024 };
@@ -37,10 +39,16 @@ static int hash_file(const char *name, EVP_MD_CTX *context, void *room)
 {
     if (strcmp(name, "-") == 0)
         return hash_descriptor(STDIN_FILENO, context, room);
-    int fd = plait_io_open(name, O_RDONLY | O_NOCTTY, 0);
+    /* Opening a FIFO waits for its writer, which nothing could end; so wait by poll() instead. */
+    int fd = plait_io_open(name, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0);
     if (fd < 0)
         return fd;
-    int error = hash_descriptor(fd, context, room);
+    struct stat st;
+    int error = fstat(fd, &st) < 0 ? -errno : 0;
+    if (error == 0 && S_ISFIFO(st.st_mode))
+        error = plait_io_poll(fd, POLLIN, PLAIT_NEVER);
+    if (error >= 0)
+        error = hash_descriptor(fd, context, room);
     int closed = plait_io_close(fd); /* nothing was written, so only a bug can make it fail */
     return error < 0 ? error : closed == -ECANCELED ? 0 : closed;
 }

@@ -5,9 +5,10 @@ import os
 import pathlib
 import shutil
 import subprocess
+import time
 
 import harness
-from harness import Skip, each, inside, marked, none_left, plait, same, test
+from harness import Skip, each, inside, marked, none_left, plait, same, start, test
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 ODD_NAMES = ["plain", "with space", "-dash", "new\nline", "back\\slash", "re\rturn", "tab\there",
@@ -55,6 +56,24 @@ def sha256_of_standard_input(on):
     got = plait("run", "--on", on, "sha256", stdin=b"-\n")
     same(got.status, 1)
     inside("standard input is where the names come from", got.err.decode())
+
+
+@each
+def sha256_of_fifos(on):
+    """One that is written late and in pieces, and one that nobody ever writes."""
+    os.mkfifo("fed")
+    os.mkfifo("forgotten")
+    child = start("run", "--on", on, "--timeout", "2s", "sha256", "fed", "forgotten")
+    time.sleep(0.3)
+    with open("fed", "wb", buffering=0) as fed:
+        for _ in range(3):
+            time.sleep(0.1)
+            fed.write(b"piece")
+    out, err = child.communicate(timeout=20)
+    wanted = subprocess.run(["sha256sum", "-"], input=b"piece" * 3, capture_output=True, check=True)
+    same(out, wanted.stdout.replace(b"-", b"fed"))
+    same(err.decode().splitlines()[0], "plait: forgotten: no result within 2s")
+    same(child.returncode, 1)
 
 
 @each
