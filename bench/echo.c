@@ -112,6 +112,6 @@ int main(int argc, char **argv)
         { "1000 connections", "floor", "us", 1, many, 2 },
         { "1000 connections", "raw epoll", "us", 1, many, 5 },
     };
-    struct bench_options o = bench_arguments(argc, argv, 1000);
+    struct bench_options o = bench_arguments(argc, argv, 1000, 5);
     return bench_compare("echo", cases, sizeof cases / sizeof *cases, &o);
 }

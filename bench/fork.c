@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * fork.c - recursive fork and join: fib(30), a scope and a started task at each step, ns a fork.
+ * fork.c - recursive fork and join: fib(26), a scope and a started task at each step, ns a fork.
  *
  * The floor is the same recursion by plain calls. OpenMP's tasks are the peer.
  *
@@ -116,7 +116,7 @@ int main(int argc, char **argv)
         { "fork", "openmp", "ns", 2, openmp, 0 },
 #endif
     };
-    struct bench_options o = bench_arguments(argc, argv, 30);
+    struct bench_options o = bench_arguments(argc, argv, 26, 21);
     int failed = bench_compare("fork", cases, sizeof cases / sizeof *cases, &o);
     bench_close_executors();
     return failed;

@@ -362,6 +362,6 @@ int main(int argc, char **argv)
         { "open", "plait", "ms", 2, open_to_result, 0 },
         { "open", "floor", "ms", 0, start_true, 0 },
     };
-    struct bench_options o = bench_arguments(argc, argv, 200000);
+    struct bench_options o = bench_arguments(argc, argv, 200000, 5);
     return bench_compare("process", cases, sizeof cases / sizeof *cases, &o);
 }

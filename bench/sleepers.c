@@ -151,6 +151,6 @@ int main(int argc, char **argv)
         { "cpu", "floor", "s", 1, part, 0 },
         { "memory", "floor", "MiB", 1, part, 0 },
     };
-    struct bench_options o = bench_arguments(argc, argv, 100000);
+    struct bench_options o = bench_arguments(argc, argv, 100000, 5);
     return bench_compare("sleepers", cases, sizeof cases / sizeof *cases, &o);
 }

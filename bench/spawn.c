@@ -113,7 +113,7 @@ int main(int argc, char **argv)
         { "scope", "openmp", "ns", 2, openmp, 0 },
 #endif
     };
-    struct bench_options o = bench_arguments(argc, argv, 1000000);
+    struct bench_options o = bench_arguments(argc, argv, 1000000, 7);
     int failed = bench_compare("spawn", cases, sizeof cases / sizeof *cases, &o);
     bench_close_executors();
     return failed;

@@ -210,7 +210,7 @@ int main(int argc, char **argv)
         { "get and put a stack", "plait", "ns", 1, measure, STACK },
         { "start, run, end", "plait", "ns", 1, measure, LIFE },
     };
-    struct bench_options o = bench_arguments(argc, argv, 5000000);
+    struct bench_options o = bench_arguments(argc, argv, 1000000, 11);
     bench_must(pl_stack_pool_init(&pool, 0), "PLAIT_GUARD");
     pl_context_thread(&thread);
     int failed = bench_compare("switch", cases, sizeof cases / sizeof *cases, &o);

@@ -81,7 +81,7 @@ int main(int argc, char **argv)
         { "late", "floor", "us", 1, lone, 0 },
         { "cpu", "plait fibers", "us", 1, many, PLAIT_FIBERS },
     };
-    struct bench_options o = bench_arguments(argc, argv, 20000);
+    struct bench_options o = bench_arguments(argc, argv, 20000, 5);
     if (o.size < FIBERS)
         o.size = FIBERS;
     int failed = bench_compare("timer", cases, sizeof cases / sizeof *cases, &o);

@@ -76,7 +76,7 @@ int main(int argc, char **argv)
         { "different", "plait fibers", "ns", 1, yield, PLAIT_FIBERS },
         { "different", "floor", "ns", 1, bare_switch, 0 },
     };
-    struct bench_options o = bench_arguments(argc, argv, 2000000);
+    struct bench_options o = bench_arguments(argc, argv, 200000, 21);
     int failed = bench_compare("yield", cases, sizeof cases / sizeof *cases, &o);
     bench_close_executors();
     return failed;

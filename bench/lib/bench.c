@@ -53,9 +53,9 @@ static long number(const char *program, const char *text, long most)
     return n;
 }
 
-struct bench_options bench_arguments(int argc, char **argv, long size)
+struct bench_options bench_arguments(int argc, char **argv, long size, int rounds)
 {
-    struct bench_options o = { .rounds = 5, .size = size };
+    struct bench_options o = { .rounds = rounds, .size = size };
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 == argc)
             usage(argv[0]);

@@ -30,13 +30,15 @@ struct bench_case {
 /* What the command line asks for: [--rounds N] [--size N] [--only WORD], where WORD is a part of
  * "metric/impl/workers". Without --only all cases are measured. */
 struct bench_options {
-    int rounds; // default 5
-    long size;  // default: the caller's
+    int rounds;
+    long size;
     const char *only;
 };
 
-/* Reads the command line; exits with 2 where it makes no sense. */
-struct bench_options bench_arguments(int argc, char **argv, long size);
+/* Reads the command line; exits with 2 where it makes no sense. The size and the rounds are those of
+ * the program unless it is told others. Many short rounds beat few long ones: on a busy machine some
+ * of them run undisturbed. */
+struct bench_options bench_arguments(int argc, char **argv, long size, int rounds);
 
 /* Measures and prints. Returns what main() should: 0, or 1 where a case failed. */
 int bench_compare(const char *bench, const struct bench_case *cases, int count,

@@ -3,7 +3,7 @@
 // usage: peers [ROUNDS [BENCH]]
 use std::time::Instant;
 
-const FIB: u32 = 30;
+const FIB: u32 = 26;
 const TASKS: usize = 1_000_000;
 
 fn forks(n: u32) -> f64 {
