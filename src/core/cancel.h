@@ -40,7 +40,8 @@ static inline void pl_cancel_init(struct pl_cancel *c, struct pl_cancel *parent,
     atomic_init(&c->reason, PLAIT_REASON_NONE);
 }
 
-/* Where the chain of a shield ends: nothing further out, nor the executor, cancels it. Never marked. */
+/* Where the chain of a shield ends: nothing further out, nor the executor, cancels it. Never
+ * marked. */
 extern struct pl_cancel pl_cancel_shielded;
 
 /* How many nodes have been marked so far, plus one. */

@@ -350,8 +350,8 @@ static inline bool is_small(const struct plait_task *task, const void *out)
 }
 
 /* go() for the common case, in as few instructions as possible: a record of the scope's own, room
- * in the worker's deque, an argument of a word, and nobody cancelled. Where it is not so: false, and
- * nothing has been done. */
+ * in the worker's deque, an argument of a word, and nobody cancelled. Where it is not so: false,
+ * and nothing has been done. */
 static inline bool go_small(struct pl_scope *s, const struct plait_task *task, const void *in,
                             void *out)
 {
@@ -530,7 +530,8 @@ int plait_shield(int64_t deadline, int (*fn)(void *arg), void *arg)
     s->clean = 0;
     int result = fn(arg);
     if (s->scope != scope || s->cancel != &shield)
-        PL_BUG("the function that plait_shield() runs must end the scopes that it begins, and no other");
+        PL_BUG(
+            "the function that plait_shield() runs must end the scopes that it begins, and no other");
     enter(s, scope, outside);
     s->clean = 0;
     return result;

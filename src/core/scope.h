@@ -21,8 +21,8 @@
  *
  *   A post to the scope's owner can only be under way when `cancel` is marked, and who marks it by
  *   a child's failure does so before that child counts as ended: so plait_scope_end() ends the
- *   notification only in a marked scope. A canceller from outside counts itself in `cancellers`, for what
- *   it tells the children may let them all end while it still walks the list.
+ *   notification only in a marked scope. A canceller from outside counts itself in `cancellers`,
+ *   for what it tells the children may let them all end while it still walks the list.
  */
 #ifndef PL_CORE_SCOPE_H
 #define PL_CORE_SCOPE_H
@@ -58,7 +58,7 @@ struct pl_scope {
     _Atomic int32_t balance;
     _Atomic int32_t error;
     _Atomic uint32_t cancellers; /* calls of plait_scope_cancel() that are inside */
-    struct pl_lock lock; /* the `future` of children */
+    struct pl_lock lock;         /* the `future` of children */
     uint16_t inline_used;
     bool joining, keep_going;
     _Atomic(struct pl_child *) all;

@@ -100,8 +100,9 @@ static inline int pl_strand_marked(struct pl_strand *s)
     return pl_strand_is_clean(s) ? 0 : pl_strand_marked_slow(s);
 }
 
-/* Why what runs on s under the node c is cancelled, or NONE: a node of the chain, or else the executor
- * of s, which a chain that began on a plain thread or in another executor does not contain. */
+/* Why what runs on s under the node c is cancelled, or NONE: a node of the chain, or else the
+ * executor of s, which a chain that began on a plain thread or in another executor does not
+ * contain. */
 enum plait_reason pl_strand_reason(const struct pl_strand *s, const struct pl_cancel *c);
 
 /* 0, -ECANCELED or -ETIMEDOUT: looks at the clock, and marks a deadline that has passed. */

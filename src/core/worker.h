@@ -3,18 +3,19 @@
  * worker.h - one thread of a scheduler: its queues, its event loop, its timers, its fibers.
  *
  * DESIGN
- *   Everything here belongs to the worker's own thread, except the deque's stealing end, the inbox, and
- *   the atomics under "shared".
+ *   Everything here belongs to the worker's own thread, except the deque's stealing end, the inbox,
+ *   and the atomics under "shared".
  *
  *   state:   RUNNING   runs, or looks for work
  *            SLEEPING  is in, or about to enter, its event loop to wait there
  *            NOTIFIED  was SLEEPING, and is woken to search: holds one of the scheduler's searchers
- *   A worker goes to SLEEPING itself; whoever takes it out of SLEEPING by compare-and-swap also takes it
- *   off the count of sleepers, and wakes its loop when that is not the worker itself.
+ *   A worker goes to SLEEPING itself; whoever takes it out of SLEEPING by compare-and-swap also
+ *   takes it off the count of sleepers, and wakes its loop when that is not the worker itself.
  *
- *   No wake-up is lost: a producer publishes (push to a deque, the injector or an inbox), then a full
- *   fence, then looks for sleepers. A worker counts itself as a sleeper, then (sequentially consistent)
- *   looks at every queue once more, then sleeps. One of the two sees the other. [pair SLEEP]
+ *   No wake-up is lost: a producer publishes (push to a deque, the injector or an inbox), then a
+ *   full fence, then looks for sleepers. A worker counts itself as a sleeper, then (sequentially
+ *   consistent) looks at every queue once more, then sleeps. One of the two sees the other. [pair
+ *   SLEEP]
  */
 #ifndef PL_CORE_WORKER_H
 #define PL_CORE_WORKER_H
@@ -30,8 +31,9 @@ struct pl_sched;
 
 enum pl_worker_state { PL_WORKER_RUNNING = 0, PL_WORKER_SLEEPING = 1, PL_WORKER_NOTIFIED = 2 };
 
-/* How many jobs and switches until the worker looks at what could otherwise starve: the global queue, its
- * inbox, timers, completions. A prime, so that it does not beat with a pattern of the program's. */
+/* How many jobs and switches until the worker looks at what could otherwise starve: the global
+ * queue, its inbox, timers, completions. A prime, so that it does not beat with a pattern of the
+ * program's. */
 enum { PL_FAIRNESS = 61 };
 
 struct pl_worker {
@@ -74,7 +76,8 @@ static inline void pl_worker_count(_Atomic uint64_t *counter)
                           memory_order_release);
 }
 
-/* The worker of the calling thread, or NULL. Not inlined: compilers cache thread-local addresses. */
+/* The worker of the calling thread, or NULL. Not inlined: compilers cache thread-local addresses.
+ * */
 struct pl_worker *pl_worker_current(void);
 
 /* The same, for where every instruction counts, and in functions that do not switch stacks. */
@@ -92,7 +95,8 @@ void pl_worker_enter(struct pl_worker *w);
 /* Runs what is ready, without waiting, at most `budget` turns; returns how many there were. */
 unsigned pl_worker_turn(struct pl_worker *w, unsigned budget);
 
-/* Goes to SLEEPING, unless there is something to do after all: false. Afterwards: sleep, then awake. */
+/* Goes to SLEEPING, unless there is something to do after all: false. Afterwards: sleep, then
+ * awake. */
 bool pl_worker_prepare_sleep(struct pl_worker *w);
 void pl_worker_awake(struct pl_worker *w);
 
@@ -110,8 +114,8 @@ static inline void pl_worker_ready(struct pl_worker *w, struct pl_fiber *f)
     w->ready_end = &f->next;
 }
 
-/* Whether it is time to look around: after so many turns, which are a short time, or else the monitor
- * counts it out. */
+/* Whether it is time to look around: after so many turns, which are a short time, or else the
+ * monitor counts it out. */
 static inline bool pl_worker_must_look(const struct pl_worker *w)
 {
     /* Relaxed: a hint. */
@@ -120,8 +124,8 @@ static inline bool pl_worker_must_look(const struct pl_worker *w)
                atomic_load_explicit(&((struct pl_worker *)w)->hurry, memory_order_relaxed), 0);
 }
 
-/* The next fiber to switch to without asking the scheduler; NULL when there is none, or when it is time to
- * look around. On its thread. */
+/* The next fiber to switch to without asking the scheduler; NULL when there is none, or when it is
+ * time to look around. On its thread. */
 static inline struct pl_fiber *pl_worker_next_ready(struct pl_worker *w)
 {
     struct pl_fiber *f = w->ready;

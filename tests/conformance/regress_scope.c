@@ -78,8 +78,8 @@ static void *cancel_when_full(void *scope)
 CONFORM_LOCAL_BARE(cancelled_while_it_waits_for_room)
 {
     plait_executor *ex;
-    CHECK_INT(OPEN_ON(&ex, on, .workers = 1, .queue_limit = 1, .no_spare = on->kind == PLAIT_THREADS,
-                      .notice = ignore_notice),
+    CHECK_INT(OPEN_ON(&ex, on, .workers = 1, .queue_limit = 1,
+                      .no_spare = on->kind == PLAIT_THREADS, .notice = ignore_notice),
               ==, 0);
     struct plait_span in = { "a", 1 };
     struct plait_buffer out[3] = { 0 };

@@ -2,10 +2,10 @@
 /*
  * faults.c - every allocation and every system call of a scenario fails once.
  *
- * DESIGN. The scenario runs with the first allocation failing, then with the second, and so on until
- * none was hit any more; the same for system calls. Each run must end: with what it should give, or
- * with a clean error from some call. It must leave no descriptor, thread, process or (under
- * AddressSanitizer) memory behind, and what it returns as a success must be right.
+ * DESIGN. The scenario runs with the first allocation failing, then with the second, and so on
+ * until none was hit any more; the same for system calls. Each run must end: with what it should
+ * give, or with a clean error from some call. It must leave no descriptor, thread, process or
+ * (under AddressSanitizer) memory behind, and what it returns as a success must be right.
  *
  * Needs a build with -Dcruel=true, where src/os/fault.h has its door.
  */
