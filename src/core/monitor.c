@@ -96,23 +96,11 @@ static void report_stall(struct pl_sched *s, struct pl_worker *w, struct sample 
     pl_notice(&s->ex, PLAIT_NOTICE_STALL, task, ns, text);
 }
 
-static bool has_unstarted(struct pl_sched *s)
-{
-    if (atomic_load(&s->inject_count) > 0)
-        return true;
-    /* Acquire: pairs with the release in pl_sched_add_worker(). */
-    uint32_t used = atomic_load_explicit(&s->used, memory_order_acquire);
-    for (uint32_t i = 0; i < used; i++)
-        if (pl_deque_size_hint(&s->workers[i].deque) > 0)
-            return true;
-    return false;
-}
-
 /* As many spares as workers are blocked, when there is something for them to do. */
 static void compensate(struct pl_sched *s, unsigned blocked)
 {
     atomic_store(&s->blocked, blocked);
-    if (blocked == 0 || !has_unstarted(s))
+    if (blocked == 0 || !pl_sched_has_unstarted(s))
         return;
     uint32_t used = atomic_load_explicit(&s->used, memory_order_relaxed);
     if (used - s->regular < blocked && used < s->slots && pl_sched_add_worker(s) == 0)

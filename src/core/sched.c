@@ -16,27 +16,36 @@ struct pl_waiting_room {
 
 pl_trace_fn *pl_trace_hook;
 
-void pl_sched_wake_sleeper(struct pl_sched *s)
+/* A sleeper that may start jobs; NULL when there is none. */
+static struct pl_worker *find_sleeper(struct pl_sched *s)
 {
-    if (atomic_load_explicit(&s->searchers, memory_order_relaxed) > 0)
-        return;
-    uint32_t none = 0;
-    if (!atomic_compare_exchange_strong(&s->searchers, &none, 1))
-        return;
     /* Acquire: pairs with the release in pl_sched_add_worker(). */
     uint32_t used = atomic_load_explicit(&s->used, memory_order_acquire);
     for (uint32_t i = 0; i < used; i++) {
         struct pl_worker *w = &s->workers[i];
-        uint32_t sleeping = PL_WORKER_SLEEPING;
-        if (atomic_load_explicit(&w->state, memory_order_relaxed) == PL_WORKER_SLEEPING &&
-            pl_sched_may_take(s, w) &&
-            atomic_compare_exchange_strong(&w->state, &sleeping, PL_WORKER_NOTIFIED)) {
+        if (atomic_load(&w->state) == PL_WORKER_SLEEPING && pl_sched_may_take(s, w))
+            return w;
+    }
+    return NULL;
+}
+
+void pl_sched_wake_sleeper(struct pl_sched *s)
+{
+    struct pl_worker *w;
+    while (atomic_load_explicit(&s->searchers, memory_order_relaxed) == 0 &&
+           (w = find_sleeper(s)) != NULL) {
+        uint32_t none = 0, sleeping = PL_WORKER_SLEEPING;
+        if (!atomic_compare_exchange_strong(&s->searchers, &none, 1))
+            return;
+        if (atomic_compare_exchange_strong(&w->state, &sleeping, PL_WORKER_NOTIFIED)) {
             atomic_fetch_sub(&s->sleepers, 1);
             pl_loop_wake(&w->loop); /* it takes over the searcher that was counted above */
             return;
         }
+        /* Somebody else woke it. Looks once more: who saw the searcher that was counted here left
+         * its job to it, and a worker may have gone to sleep before that job came. [pair SLEEP] */
+        atomic_fetch_sub(&s->searchers, 1);
     }
-    atomic_fetch_sub(&s->searchers, 1);
 }
 
 void pl_sched_wake_all(struct pl_sched *s)
@@ -58,13 +67,14 @@ static void admit(struct pl_sched *s)
 {
     size_t room =
         s->ex.options.queue_limit - atomic_load_explicit(&s->inject_count, memory_order_relaxed);
-    while (s->room && room-- > 0) {
+    while (s->room && room > 0) {
         struct pl_waiting_room *r = s->room;
         s->room = r->next;
         if (r->next)
             r->next->link = &s->room;
         r->link = NULL;
-        pl_wait_fire(&r->wait, PL_WAIT_WOKEN);
+        if (pl_wait_fire(&r->wait, PL_WAIT_WOKEN))
+            room--; /* else it is on its way out, and the room is the next one's */
     }
 }
 
@@ -193,6 +203,18 @@ struct pl_job *pl_sched_steal(struct pl_sched *s, struct pl_worker *w)
     return NULL;
 }
 
+bool pl_sched_has_unstarted(struct pl_sched *s)
+{
+    if (atomic_load(&s->inject_count) > 0)
+        return true;
+    /* Acquire: pairs with the release in pl_sched_add_worker(). */
+    uint32_t used = atomic_load_explicit(&s->used, memory_order_acquire);
+    for (uint32_t i = 0; i < used; i++)
+        if (pl_deque_size_hint(&s->workers[i].deque) > 0)
+            return true;
+    return false;
+}
+
 bool pl_sched_has_work(struct pl_sched *s, struct pl_worker *w)
 {
     atomic_thread_fence(memory_order_seq_cst); /* [pair SLEEP] */
@@ -200,15 +222,7 @@ bool pl_sched_has_work(struct pl_sched *s, struct pl_worker *w)
         return true;
     if (!w->stopped && atomic_load(&s->ex.state) == PL_EXECUTOR_STOPPING)
         return true;
-    if (!pl_sched_may_take(s, w))
-        return false;
-    if (atomic_load(&s->inject_count) > 0)
-        return true;
-    uint32_t used = atomic_load_explicit(&s->used, memory_order_acquire);
-    for (uint32_t i = 0; i < used; i++)
-        if (pl_deque_size_hint(&s->workers[i].deque) > 0)
-            return true;
-    return false;
+    return pl_sched_may_take(s, w) && pl_sched_has_unstarted(s);
 }
 
 bool pl_sched_check_end(struct pl_sched *s)

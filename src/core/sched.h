@@ -108,6 +108,9 @@ static inline void pl_sched_wake_one(struct pl_sched *s)
 }
 void pl_sched_wake_all(struct pl_sched *s);
 
+/* Whether there are jobs that nobody has started. */
+bool pl_sched_has_unstarted(struct pl_sched *s);
+
 /* Whether worker w could find anything to do. For the last look before sleeping. */
 bool pl_sched_has_work(struct pl_sched *s, struct pl_worker *w);
 

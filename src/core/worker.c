@@ -364,8 +364,9 @@ bool pl_worker_prepare_sleep(struct pl_worker *w)
         pl_worker_awake(w);
         return false;
     }
-    /* A spare that is no longer needed leaves to the others what it took and did not start. */
-    if (pl_deque_size_hint(&w->deque) > 0)
+    /* A spare that is no longer needed leaves to the others what it took and did not start, and what
+     * came while it was the one that searched. */
+    if (w->index >= w->sched->regular && pl_sched_has_unstarted(w->sched))
         pl_sched_wake_one(w->sched);
     return true;
 }
