@@ -35,9 +35,9 @@ struct bench_options {
     const char *only;
 };
 
-/* Reads the command line; exits with 2 where it makes no sense. The size and the rounds are those of
- * the program unless it is told others. Many short rounds beat few long ones: on a busy machine some
- * of them run undisturbed. */
+/* Reads the command line; exits with 2 where it makes no sense. The size and the rounds are those
+ * of the program unless it is told others. Many short rounds beat few long ones: on a busy machine
+ * some of them run undisturbed. */
 struct bench_options bench_arguments(int argc, char **argv, long size, int rounds);
 
 /* Measures and prints. Returns what main() should: 0, or 1 where a case failed. */
