@@ -100,7 +100,7 @@ static int wait_for_room(struct pl_sched *s)
     return why == PL_WAIT_WOKEN ? 0 : pl_strand_code(r.wait.strand);
 }
 
-static int inject(struct pl_sched *s, struct pl_job *job)
+static int inject_or_wait(struct pl_sched *s, struct pl_job *job)
 {
     for (;;) {
         pl_lock(&s->inject_lock);
@@ -113,7 +113,7 @@ static int inject(struct pl_sched *s, struct pl_job *job)
             job->next = NULL;
             *s->inject_end = job;
             s->inject_end = &job->next;
-            atomic_fetch_add(&s->injected, 1);
+            pl_worker_count(&s->injected);
             atomic_store(&s->inject_count, count + 1); /* [pair SLEEP] */
             pl_unlock(&s->inject_lock);
             pl_sched_wake_one(s);
@@ -127,6 +127,16 @@ static int inject(struct pl_sched *s, struct pl_job *job)
         if (e < 0)
             return e;
     }
+}
+
+static int inject(struct pl_sched *s, struct pl_job *job)
+{
+    /* Relaxed: the lock publishes it, to who runs the job and then sees the end. */
+    atomic_fetch_add_explicit(&s->submitters, 1, memory_order_relaxed);
+    int e = inject_or_wait(s, job);
+    /* Release: pairs with the load in pl_sched_done(). */
+    atomic_fetch_sub_explicit(&s->submitters, 1, memory_order_release);
+    return e;
 }
 
 int pl_sched_submit(struct pl_sched *s, struct pl_job *job)
@@ -240,7 +250,10 @@ bool pl_sched_check_end(struct pl_sched *s)
         finished += atomic_load_explicit(&s->workers[i].finished, memory_order_acquire);
     for (uint32_t i = 0; i < used; i++)
         created += atomic_load_explicit(&s->workers[i].created, memory_order_acquire);
-    created += atomic_load(&s->injected);
+    /* Under the lock: a submitter that found the queue still open has left its section by now. */
+    pl_lock(&s->inject_lock);
+    created += atomic_load_explicit(&s->injected, memory_order_relaxed);
+    pl_unlock(&s->inject_lock);
     if (finished != created)
         return false;
     atomic_store(&s->ended, 1);
@@ -311,8 +324,10 @@ void pl_sched_wait_end(struct pl_sched *s)
     /* Acquire: pairs with the release in pl_sched_add_worker(). */
     if (atomic_load_explicit(&s->used, memory_order_acquire) == 0)
         return;
-    if (s->foreign)
+    if (s->foreign) {
+        pl_worker_awake(&s->workers[0]); /* it slept since the last turn */
         pl_worker_run(&s->workers[0]);
+    }
     while (!atomic_load(&s->ended))
         pl_futex_wait(&s->ended, 0, PL_FOREVER);
 }
@@ -322,6 +337,10 @@ bool pl_sched_done(struct pl_sched *s)
     /* Acquire: pairs with the release in pl_sched_add_worker(). */
     uint32_t used = atomic_load_explicit(&s->used, memory_order_acquire);
     uint64_t made = 0, freed = 0;
+    /* What a thread submitted may have run, and been the last, before the thread was out of its call; or
+     * it waited for room and is on its way to be refused. Acquire: pairs with the release in inject(). */
+    while (atomic_load_explicit(&s->submitters, memory_order_acquire) > 0)
+        pl_thread_yield();
     for (uint32_t i = 0; i < used; i++) {
         struct pl_worker *w = &s->workers[i];
         if (!s->foreign)

@@ -46,7 +46,8 @@ struct pl_sched {
 
     _Alignas(64) struct pl_lock inject_lock;
     struct pl_job *inject_first, **inject_end;
-    _Atomic uint64_t injected; /* jobs that ever came; under the lock */
+    _Atomic uint64_t injected;   /* jobs that ever came; written under the lock */
+    _Atomic uint32_t submitters; /* calls that are inside inject() */
     _Atomic uint32_t inject_count;
     struct pl_waiting_room *room; /* who waits for the queue to have room; under the lock */
 

@@ -38,12 +38,14 @@ static void close_local(struct plait_executor *ex)
     struct pl_sched *s = pl_sched_of(ex);
     pl_sched_wait_end(s);
     pl_monitor_stop(s); /* it adds workers until then */
+    /* Futures that are still held keep one reference together, and the last of them may be freed as
+     * soon as the slabs are closed; see pl_slab_free_shared(). */
+    pl_executor_ref(ex);
     bool unused = pl_sched_done(s);
     pl_monitor_free(s);
     pl_blocking_stop(s);
-    /* Futures that are still held keep one reference together; see pl_slab_free_shared(). */
-    if (!unused)
-        pl_executor_ref(ex);
+    if (unused)
+        pl_executor_unref(ex);
 }
 
 static void free_local(struct plait_executor *ex)
