@@ -6,11 +6,11 @@
 //     ...
 //     plait_close(ex);
 //
-// | kind            | runs on                                | parallel | running task can be killed |
-// |-----------------|----------------------------------------|----------|----------------------------|
-// | PLAIT_FIBERS    | one event-loop thread                  | no       | no: ends at a plait call   |
-// | PLAIT_THREADS   | a worker a core, stealing              | yes      | no: ends at a plait call   |
-// | PLAIT_PROCESSES | worker processes, each an event loop   | yes      | yes                        |
+// | kind            | runs on                              | parallel | a running task is killed|
+// |-----------------|--------------------------------------|----------|--------------------------|
+// | PLAIT_FIBERS    | one event-loop thread                | no       | no: ends at a plait call |
+// | PLAIT_THREADS   | a worker a core, stealing            | yes      | no: ends at a plait call |
+// | PLAIT_PROCESSES | worker processes, each an event loop | yes      | yes                      |
 #ifndef PLAIT_EXECUTOR_H
 #define PLAIT_EXECUTOR_H
 
@@ -95,7 +95,7 @@ PLAIT_BEGIN
 PLAIT_API void plait_main(int argc, char **argv);
 
 /* Opens an executor. plait_open(&ex, PLAIT_THREADS, .workers = 4) fills the options by name.
- * -EINVAL  an option out of range, or one that this kind does not have (plait_last_error() says which)
+ * -EINVAL  an option out of range, or one that this kind does not have: plait_last_error() says
  * -ENOMEM, -EAGAIN, -EMFILE  memory, threads or descriptors are short
  * -ENOSYS, -EPERM  the I/O backend that was asked for is not available
  * -ENOTSUP PLAIT_PROCESSES without plait_main()

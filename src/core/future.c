@@ -287,7 +287,8 @@ static const char *why_refused(int code)
     case -EAGAIN:
         return "its queue is full";
     case -ENOENT:
-        return "its workers do not know the task; load the module that declares it before the executor opens";
+        return "its workers do not know the task; load the module that declares it before the "
+               "executor opens";
     case -EMSGSIZE:
         return "its argument is larger than plait_caps().max_bytes";
     default:

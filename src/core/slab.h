@@ -28,9 +28,9 @@ struct pl_slab_list {
 
 struct pl_slab {
     struct pl_slab_list lists[PL_SLAB_CLASSES];
-    struct pl_slab_list
-        full[PL_SLAB_CLASSES]; /* one whole batch aside, so that a program that swings
-                                                  around a boundary does not exchange at each step */
+    /* One whole batch aside, so that a program that swings around a boundary does not exchange at
+     * each step. */
+    struct pl_slab_list full[PL_SLAB_CLASSES];
 };
 
 struct pl_slab_shared {
