@@ -6,7 +6,7 @@
 //     ...
 //     plait_close(ex);
 //
-// | kind            | runs on                              | parallel | a running task is killed|
+// | kind            | runs on                              | parallel | a running task is killed |
 // |-----------------|--------------------------------------|----------|--------------------------|
 // | PLAIT_FIBERS    | one event-loop thread                | no       | no: ends at a plait call |
 // | PLAIT_THREADS   | a worker a core, stealing            | yes      | no: ends at a plait call |
