@@ -19,8 +19,8 @@
 #include "base/bug.h"
 #include "os/clock.h"
 
-// From the flag to SIGTERM: a fifth of the grace, but not more than this.
-#define TOLD_MOST_NS (100 * PL_MILLISECOND)
+// From the flag to SIGTERM: half of the grace, but not more than this.
+#define TOLD_MOST_NS (250 * PL_MILLISECOND)
 // A worker that has taken a task has not yet noted when it is due: look again.
 #define AGAIN_NS PL_MILLISECOND
 
@@ -68,11 +68,11 @@ void pl_flight_ask(struct pl_pool *p, struct pl_flight *fl, enum plait_reason re
     }
     fl->ladder = PL_LADDER_TOLD;
     fl->reason = (uint8_t)reason;
-    // Sequentially consistent, and before the message: see begin() in worker_main.c.
+    // Sequentially consistent, and before the message: see begin() in serve.c.
     atomic_store(&s->cancel, (uint32_t)reason);
     struct pl_message m = { .kind = PL_MESSAGE_CANCEL, .slot = fl->slot };
     (void)pl_socket_send(h->socket, &m, sizeof m, NULL, 0); // who does not listen gets the signal
-    int64_t told = p->ex.options.grace_ns / 5;
+    int64_t told = p->ex.options.grace_ns / 2;
     arm(p, fl, pl_clock_after(told < TOLD_MOST_NS ? told : TOLD_MOST_NS));
 }
 

@@ -197,21 +197,11 @@ int pl_pool_submit(struct plait_executor *ex, plait_future *f);
 // The notify.job.run of a future that was submitted to a pool: a mark, never called.
 void pl_pool_submitted(struct pl_job *job, int refused);
 
-// The large argument of a flight has been copied to fd (or a negative errno), without the lock.
-void pl_pool_loaded(struct pl_pool *p, struct pl_loading *l, int fd, struct pl_after *after);
-
 // Hands out what hands have room for.
 void pl_pool_dispatch(struct pl_pool *p, struct pl_after *after);
 
 // A task that did not start goes back to the head of the queue.
 void pl_pool_requeue(struct pl_pool *p, struct pl_flight *f);
-
-// Takes back up to `want` tasks that a hand has not started, the latest first, to the head of the
-// queue.
-void pl_hand_take_back(struct pl_pool *p, struct pl_hand *h, unsigned want);
-
-// Takes back tasks that have not started from loaded hands where others have nothing.
-void pl_pool_balance(struct pl_pool *p);
 
 // Ends everything that is queued.
 void pl_pool_drop_queue(struct pl_pool *p, int code, enum plait_reason reason,
@@ -220,11 +210,40 @@ void pl_pool_drop_queue(struct pl_pool *p, int code, enum plait_reason reason,
 // Lets everybody go on who waits for room; they find the pool closed, or room.
 void pl_pool_admit_all(struct pl_pool *p);
 
+// A queued task's deadline has passed.
+void pl_ticket_due(struct pl_pool *p, struct pl_ticket *t, struct pl_after *after);
+
+// ---- send.c: which hand, into its memory, and back
+
+// The hand that should get the next task; NULL when none has room.
+struct pl_hand *pl_pool_pick(struct pl_pool *p);
+
+// Gives the hand, which has room, a claimed future and its ticket (or NULL).
+void pl_hand_send(struct pl_pool *p, struct pl_hand *h, plait_future *f, struct pl_ticket *t,
+                  struct pl_after *after);
+
+// The large argument of a flight has been copied to fd (or a negative errno), without the lock.
+void pl_pool_loaded(struct pl_pool *p, struct pl_loading *l, int fd, struct pl_after *after);
+
 // A hand's room, load and place in the lists follow its books.
 void pl_hand_refresh(struct pl_pool *p, struct pl_hand *h);
 
-// A queued task's deadline has passed.
-void pl_ticket_due(struct pl_pool *p, struct pl_ticket *t, struct pl_after *after);
+// Takes back up to `want` tasks that a hand has not started, the latest first, to the head of the
+// queue.
+void pl_hand_take_back(struct pl_pool *p, struct pl_hand *h, unsigned want);
+
+// Takes back tasks that have not started from loaded hands where others have nothing.
+void pl_pool_balance(struct pl_pool *p);
+
+// A task's argument: the bytes to be carried.
+struct plait_span pl_argument_of(plait_future *f);
+
+// Where argument and result of a task of fixed size are.
+struct pl_layout {
+    enum pl_place in, out;
+    uint32_t out_at;
+};
+struct pl_layout pl_layout_of(const plait_future *f);
 
 // ---- reap.c: what has ended
 
@@ -233,13 +252,6 @@ bool pl_pool_has_done(struct pl_pool *p);
 
 // Has the supervisor look around soon: when it sleeps, and beyond `when`.
 void pl_pool_rouse(struct pl_pool *p, int64_t when);
-
-// Where argument and result of a task of fixed size are.
-struct pl_layout {
-    enum pl_place in, out;
-    uint32_t out_at;
-};
-struct pl_layout pl_layout_of(const plait_future *f);
 
 // Takes what workers have finished, and hands out what waits.
 void pl_pool_reap(struct pl_pool *p, struct pl_after *after);

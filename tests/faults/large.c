@@ -239,3 +239,42 @@ TEST(deaths_with_cargo, .limit_s = 60)
     CHECK_INT(count_fds(), ==, before);
     close_processes(ex);
 }
+
+static int nap(const int64_t *ns, void *out)
+{
+    (void)out;
+    return plait_sleep(*ns);
+}
+PLAIT_TASK(nap, int64_t, void);
+
+// An argument that was sent, and whose task was then cancelled, is not taken for that of the next.
+TEST(cancelled_cargo_is_dropped, .limit_s = 60)
+{
+    enum { N = 20 };
+    plait_executor *ex = open_processes(1);
+    int before = count_fds();
+    for (int round = 0; round < 5; round++) {
+        plait_future *busy, *f[N];
+        CHECK_INT(plait_submit(ex, &busy, nap, { 20 * PLAIT_MILLISECOND }), ==, 0);
+        for (int i = 0; i < N; i++) {
+            unsigned char *p = pattern(200000, (unsigned)i);
+            CHECK_INT(plait_submit_bytes(ex, &f[i], mirror, p, 200000), ==, 0);
+            free(p);
+        }
+        for (int i = 0; i < N; i += 2)
+            CHECK_INT(plait_cancel(f[i]), ==, 0);
+        for (int i = 0; i < N; i++) {
+            unsigned char *p = pattern(200000, (unsigned)i);
+            if (i % 2 == 0)
+                CHECK_INT(plait_result(f[i], NULL), ==, -ECANCELED);
+            else
+                check_mirrored(f[i], p, 200000);
+            free(p);
+            plait_free(f[i]);
+        }
+        CHECK_INT(plait_result(busy, NULL), ==, 0);
+        plait_free(busy);
+    }
+    CHECK_INT(count_fds(), ==, before);
+    close_processes(ex);
+}

@@ -104,8 +104,9 @@ bool gone_within(int pid, int ms)
 plait_executor *open_processes(unsigned workers)
 {
     plait_executor *ex;
-    int e =
-        plait_open(&ex, PLAIT_PROCESSES, .workers = workers, .grace_ns = 100 * PLAIT_MILLISECOND);
+    // A sanitizer may be slow to listen to a cancel.
+    int64_t grace = (getenv("PLAIT_SANITIZER") ? 2000 : 200) * PLAIT_MILLISECOND;
+    int e = plait_open(&ex, PLAIT_PROCESSES, .workers = workers, .grace_ns = grace);
     if (e < 0)
         FAIL("plait_open: %d, %s", e, plait_last_error());
     return ex;

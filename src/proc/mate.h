@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+/*
+ * mate.h - one worker process, as its own files see it.
+ *
+ * DESIGN
+ *   The main thread is an executor of fibers, on which `tasks_per_worker` dispatchers run. One of
+ *   them at a time is the taker: it takes a task from the ring, hands the taking to another
+ *   dispatcher if there is an idle one, and runs the task inline, on its own fiber. So a task may
+ *   use every plait call, and what it starts (plait_self(), scopes) runs here beside it. With the
+ *   default of one, a task that suspends keeps its worker to itself.
+ *
+ *   A second thread listens to the socket: it marks and interrupts cancelled tasks, also those that
+ *   compute without ever suspending, and receives what is too large for the shared memory.
+ */
+#ifndef PL_PROC_MATE_H
+#define PL_PROC_MATE_H
+
+#include "core/future.h"
+#include "proc/ring.h"
+#include "proc/wire.h"
+
+#define PL_NOBODY UINT32_MAX
+#define PL_BUSY   0x80000000u // the listener is at it: the dispatcher waits a moment
+
+// What a dispatcher runs.
+struct pl_serving {
+    _Atomic uint32_t slot; // or PL_NOBODY; | PL_BUSY
+    struct pl_cancel cancel;
+    struct pl_notify notify;
+};
+
+struct pl_idler {
+    struct pl_idler *next;
+    struct pl_wait wait;
+};
+
+struct pl_mate {
+    struct pl_channel *channel;
+    const struct plait_task *const *tasks;
+    unsigned task_count;
+    int socket, doorbell, bells[3]; // by enum pl_listener
+    plait_executor *ex;
+    _Atomic bool stopping;
+
+    // The taker's.
+    uint32_t work_at, done_at;
+    bool taking; // somebody is the taker
+    bool owed;   // the supervisor may have to be woken: the taker will, unless it sleeps
+    bool taker_sleeps;
+    bool host_slept; // whoever waits for the last result had to be woken
+    struct pl_idler *idle;
+    int64_t now, doze_ns; // the clock as last read
+    int64_t busy_since, run_ns;
+    uint32_t ran; // tasks since then
+
+    // The argument of a slot that comes by socket: 0: not yet; a pl_wait that waits for it; or its
+    // descriptor, shifted left by one, and 1.
+    _Atomic uintptr_t cargo[PL_SLOTS];
+
+    unsigned dispatchers, started;
+    struct pl_serving servings[];
+};
+
+// ---- taker.c
+
+// The next task's slot, or -1: no more will come. By the taker; suspends while there is none.
+int pl_mate_next(struct pl_mate *m);
+
+// The slot goes back to the host, with its result or because it was taken back.
+void pl_mate_announce(struct pl_mate *m, uint32_t slot);
+
+// ---- serve.c
+
+// Runs the task in a slot, and announces it.
+void pl_mate_serve(struct pl_mate *m, struct pl_serving *v, uint32_t slot);
+
+// Waits until the listener has received the slot's argument; its descriptor.
+int pl_mate_await_cargo(struct pl_mate *m, uint32_t slot);
+
+// The listener has received it.
+void pl_mate_deliver(struct pl_mate *m, uint32_t slot, int fd);
+
+// The host wants the task in the slot to end. By the listener.
+void pl_mate_cancel(struct pl_mate *m, uint32_t slot);
+
+#endif

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT
+/*
+ * send.c - which worker gets a task, putting it into its memory, and taking it back.
+ *
+ * DESIGN
+ *   How many tasks a worker is given in advance follows from what they take: while they are short,
+ *   waking another worker costs more than waiting for this one, and an empty ring costs a round
+ *   trip a task; when they are long, one in advance hides the hand-over. Nothing is lost by
+ *   guessing wrong: what has not started can be taken back, and is, as soon as a worker has nothing
+ *   to do (pl_pool_balance()).
+ */
+#include "proc/pool.h"
+
+#include <string.h>
+
+#include "base/bug.h"
+#include "os/alloc.h"
+
+// Tasks up to this are short: many are given in advance.
+#define SHORT_NS    20000
+#define SHORT_AHEAD 128u
+// Rather wait that long for a worker that is awake than wake another.
+#define WAKE_NS 40000
+
+// ---- which hand
+
+static unsigned ahead(const struct pl_pool *p, struct pl_hand *h)
+{
+    uint32_t ns = atomic_load_explicit(&h->channel->run_ns, memory_order_relaxed);
+    return ns > 0 && ns < SHORT_NS ? SHORT_AHEAD : p->ex.options.tasks_per_worker + 1;
+}
+
+static void leave_roomy(struct pl_pool *p, struct pl_hand *h)
+{
+    *(h->older ? &h->older->younger : &p->roomy_first) = h->younger;
+    *(h->younger ? &h->younger->older : &p->roomy_last) = h->older;
+    h->older = h->younger = NULL;
+    h->has_room = false;
+}
+
+// Those with nothing to do first, the one that became idle last at the very front: it is still
+// awake.
+static void enter_roomy(struct pl_pool *p, struct pl_hand *h)
+{
+    if (h->inflight == 0) {
+        h->younger = p->roomy_first;
+        *(h->younger ? &h->younger->older : &p->roomy_last) = h;
+        p->roomy_first = h;
+    } else {
+        h->older = p->roomy_last;
+        *(h->older ? &h->older->younger : &p->roomy_first) = h;
+        p->roomy_last = h;
+    }
+    h->has_room = true;
+}
+
+static void enter_busy(struct pl_pool *p, struct pl_hand *h)
+{
+    h->busy_prev = NULL;
+    h->busy_next = p->busy;
+    if (p->busy)
+        p->busy->busy_prev = h;
+    p->busy = h;
+    p->busy_count++;
+    h->is_busy = true;
+    pl_channel_listen(h->channel, p->listener);
+}
+
+static void leave_busy(struct pl_pool *p, struct pl_hand *h)
+{
+    *(h->busy_prev ? &h->busy_prev->busy_next : &p->busy) = h->busy_next;
+    if (h->busy_next)
+        h->busy_next->busy_prev = h->busy_prev;
+    p->busy_count--;
+    h->is_busy = false;
+}
+
+void pl_hand_refresh(struct pl_pool *p, struct pl_hand *h)
+{
+    bool busy = h->channel && h->free_count < PL_SLOTS;
+    if (busy != h->is_busy)
+        (busy ? enter_busy : leave_busy)(p, h);
+    bool room =
+        h->channel && h->state == PL_HAND_LIVE && h->free_count > 0 && h->inflight < ahead(p, h);
+    if (h->has_room)
+        leave_roomy(p, h);
+    if (room)
+        enter_roomy(p, h);
+}
+
+struct pl_hand *pl_pool_pick(struct pl_pool *p)
+{
+    struct pl_hand *h = p->warm;
+    if (h && h->has_room && h->inflight > 0) {
+        uint64_t ns = atomic_load_explicit(&h->channel->run_ns, memory_order_relaxed);
+        if (ns > 0 && ns * h->inflight < WAKE_NS)
+            return h;
+    }
+    return p->roomy_first;
+}
+
+// ---- into the slot
+
+struct pl_layout pl_layout_of(const plait_future *f)
+{
+    bool bytes = pl_future_is_bytes(f);
+    size_t in = bytes ? f->extra->bytes_in.bytes : f->task->in_bytes;
+    size_t out = bytes ? 0 : f->task->out_bytes;
+    size_t after = (in + 15) & ~(size_t)15;
+    if (after + out <= PL_INLINE_BYTES)
+        return (struct pl_layout){ PL_PLACE_INLINE, PL_PLACE_INLINE, (uint32_t)after };
+    if (after + out <= PL_SPILL_BYTES)
+        return (struct pl_layout){ PL_PLACE_SPILL, PL_PLACE_SPILL, (uint32_t)after };
+    return (struct pl_layout){ in <= PL_SPILL_BYTES ? PL_PLACE_SPILL : PL_PLACE_CARGO,
+                               out <= PL_INLINE_BYTES ? PL_PLACE_INLINE : PL_PLACE_CARGO, 0 };
+}
+
+struct plait_span pl_argument_of(plait_future *f)
+{
+    if (pl_future_is_bytes(f))
+        return *pl_future_bytes_in(f);
+    return (struct plait_span){ pl_future_in(f), f->task->in_bytes };
+}
+
+static void push(struct pl_pool *p, struct pl_flight *fl)
+{
+    struct pl_hand *h = fl->hand;
+    fl->state = PL_FLIGHT_SENT;
+    // Relaxed: the push that follows releases it.
+    atomic_store_explicit(&h->channel->slots[fl->slot].state, PL_SLOT_QUEUED, memory_order_relaxed);
+    h->sent[h->work_at % PL_SLOTS] = fl->slot;
+    pl_ring_push(&h->channel->work, &h->work_at, fl->slot);
+    if (pl_channel_must_ring_worker(h->channel)) {
+        pl_bell_ring(h->doorbell);
+        p->woken = true;
+    }
+    pl_flight_arm(p, fl);
+}
+
+// The large argument is copied when the lock is given back; pl_loading_done() goes on.
+static bool load_later(struct pl_flight *fl, struct pl_after *after)
+{
+    struct pl_loading *l = pl_alloc(sizeof *l);
+    if (!l)
+        return false;
+    pl_future_ref(fl->future);
+    *l = (struct pl_loading){ after->loadings, fl->future, fl->hand, fl->hand->generation,
+                              fl->slot };
+    after->loadings = l;
+    fl->state = PL_FLIGHT_LOADING;
+    return true;
+}
+
+void pl_hand_send(struct pl_pool *p, struct pl_hand *h, plait_future *f, struct pl_ticket *t,
+                  struct pl_after *after)
+{
+    uint8_t slot = h->free[--h->free_count];
+    struct pl_flight *fl = &h->flights[slot];
+    struct pl_slot *s = &h->channel->slots[slot];
+    struct pl_layout at = pl_layout_of(f);
+    struct plait_span in = pl_argument_of(f);
+    int task = pl_table_find(&p->table, f->task);
+    // The workers of a zygote that was started anew may know less.
+    s->task = task < 0 ? UINT32_MAX : (uint32_t)task;
+    s->in_bytes = (uint32_t)in.bytes;
+    s->out_bytes = 0;
+    s->in_place = at.in;
+    s->out_place = at.out;
+    s->deadline = f->cancel.deadline;
+    s->timeout_ns = pl_future_timeout(f);
+    atomic_store_explicit(&s->cancel, PLAIT_REASON_NONE, memory_order_relaxed);
+    atomic_store_explicit(&s->due, 0, memory_order_relaxed);
+    if (at.in != PL_PLACE_CARGO && in.bytes > 0)
+        memcpy(at.in == PL_PLACE_INLINE ? s->data : h->channel->spill[slot], in.data, in.bytes);
+    fl->future = f;
+    fl->ticket = t;
+    fl->timeout_ns = s->timeout_ns;
+    fl->ladder = PL_LADDER_NONE;
+    fl->reason = PLAIT_REASON_NONE;
+    f->notify.job.next = &fl->home;
+    h->inflight++;
+    p->inflight++;
+    p->warm = h;
+    pl_hand_refresh(p, h);
+    if (at.in != PL_PLACE_CARGO) {
+        push(p, fl);
+    } else if (!load_later(fl, after)) {
+        pl_flight_clear(p, fl);
+        pl_flight_free(h, fl);
+        pl_hand_refresh(p, h);
+        pl_pool_end(p, f, -ENOMEM, PLAIT_REASON_NONE, after);
+        return;
+    }
+    // Behind a task that may turn out to be long, while another worker has nothing to do: look
+    // again.
+    if (PL_UNLIKELY(h->inflight > p->ex.options.tasks_per_worker && !p->ticking && p->roomy_first &&
+                    p->roomy_first->inflight == 0)) {
+        p->ticking = true;
+        pl_pool_rouse(p, 1);
+    }
+}
+
+void pl_pool_loaded(struct pl_pool *p, struct pl_loading *l, int fd, struct pl_after *after)
+{
+    struct pl_hand *h = l->hand;
+    struct pl_flight *fl = &h->flights[l->slot];
+    if (h->generation != l->generation || fl->state != PL_FLIGHT_LOADING || fl->future != l->future)
+        return; // cancelled, or the worker died and the task waits again
+    struct pl_message m = { .kind = PL_MESSAGE_CARGO,
+                            .slot = l->slot,
+                            .bytes = h->channel->slots[l->slot].in_bytes };
+    int e = fd < 0 ? fd : pl_socket_send(h->socket, &m, sizeof m, &fd, 1);
+    if (e == 0) {
+        push(p, fl);
+    } else if (e != -EPIPE) { // then the worker's death will requeue it
+        plait_future *f = pl_flight_clear(p, fl);
+        pl_flight_free(h, fl);
+        pl_hand_refresh(p, h);
+        pl_pool_end(p, f, e, PLAIT_REASON_NONE, after);
+    }
+}
+
+// ---- taking back
+
+void pl_hand_take_back(struct pl_pool *p, struct pl_hand *h, unsigned want)
+{
+    for (uint32_t i = 1; want > 0 && i <= PL_SLOTS; i++) {
+        uint8_t slot = h->sent[(h->work_at - i) % PL_SLOTS];
+        struct pl_flight *fl = &h->flights[slot];
+        if (fl->state == PL_FLIGHT_REVOKED)
+            continue;
+        if (fl->state != PL_FLIGHT_SENT || fl->ladder != PL_LADDER_NONE ||
+            !pl_slot_take(&h->channel->slots[slot], PL_SLOT_REVOKED))
+            break;
+        pl_pool_requeue(p, fl);
+        fl->state = PL_FLIGHT_REVOKED;
+        want--;
+    }
+    pl_hand_refresh(p, h);
+}
+
+void pl_pool_balance(struct pl_pool *p)
+{
+    unsigned each = p->ex.options.tasks_per_worker;
+    // Nothing to gain: no more in flight than may run, nobody idle, or enough in the queue.
+    if (p->inflight <= each || p->first || !p->roomy_first || p->roomy_first->inflight > 0)
+        return;
+    struct pl_hand *most = NULL;
+    for (struct pl_hand *h = p->busy; h; h = h->busy_next)
+        if (h->state == PL_HAND_LIVE && (!most || h->inflight > most->inflight))
+            most = h;
+    if (most && most->inflight > each) {
+        unsigned surplus = (most->inflight - each + 1) / 2;
+        unsigned room = ahead(p, p->roomy_first);
+        pl_hand_take_back(p, most, surplus < room ? surplus : room);
+        // What was taken back is for the idle one, not for the one it came from.
+        p->warm = p->roomy_first;
+    }
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT
+// serve.c - running one task in a worker: its argument, its result, its cancellation.
+#include "proc/mate.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/bug.h"
+#include "base/relax.h"
+#include "core/sched.h"
+#include "os/alloc.h"
+#include "os/clock.h"
+#include "os/ipc.h"
+#include "os/memory.h"
+
+// ---- arguments and results
+
+static size_t align(size_t bytes)
+{
+    return (bytes + 15) & ~(size_t)15;
+}
+
+// Waits until the listener has received the slot's argument; its descriptor.
+int pl_mate_await_cargo(struct pl_mate *m, uint32_t index)
+{
+    struct pl_wait wait;
+    uintptr_t none = 0;
+    pl_wait_init(&wait, pl_strand_current());
+    // Both orders are the default: the winner of the swap publishes the wait, or finds the
+    // descriptor.
+    if (atomic_compare_exchange_strong(&m->cargo[index], &none, (uintptr_t)&wait))
+        pl_wait_uninterrupted(&wait);
+    return (int)(atomic_exchange(&m->cargo[index], 0) >> 1);
+}
+
+struct argument {
+    struct plait_span span;
+    bool mapped;
+};
+
+static int open_argument(struct pl_mate *m, uint32_t index, struct argument *in)
+{
+    struct pl_slot *s = &m->channel->slots[index];
+    *in = (struct argument){ { s->data, s->in_bytes }, false };
+    if (s->in_place == PL_PLACE_SPILL) {
+        in->span.data = m->channel->spill[index];
+    } else if (s->in_place == PL_PLACE_CARGO) {
+        int fd = pl_mate_await_cargo(m, index);
+        void *at;
+        int e = pl_memfd_map_private(fd, in->span.bytes, &at);
+        pl_fd_close(fd);
+        if (e < 0)
+            return e;
+        in->span.data = at;
+        in->mapped = true;
+    }
+    return 0;
+}
+
+static int send_cargo(struct pl_mate *m, uint32_t index, const void *data, size_t bytes)
+{
+    struct pl_message message = { .kind = PL_MESSAGE_CARGO, .slot = index, .bytes = bytes };
+    int fd = pl_memfd_of("plait-result", data, bytes), e = fd;
+    while (fd >= 0) {
+        e = pl_socket_send(m->socket, &message, sizeof message, &fd, 1);
+        if (e != -EAGAIN)
+            break;
+        e = pl_fd_wait_writable(m->socket, PL_FOREVER);
+        if (e < 0)
+            break;
+    }
+    pl_fd_close(fd);
+    return e < 0 ? e : 0;
+}
+
+// Puts the result where there is room for it.
+static int place_bytes(struct pl_mate *m, uint32_t index, const void *data, size_t bytes)
+{
+    struct pl_slot *s = &m->channel->slots[index];
+    s->out_bytes = (uint32_t)bytes;
+    s->out_place = bytes <= PL_INLINE_BYTES  ? PL_PLACE_INLINE
+                   : bytes <= PL_SPILL_BYTES ? PL_PLACE_SPILL
+                                             : PL_PLACE_CARGO;
+    if (bytes > UINT32_MAX / 4)
+        return -EMSGSIZE;
+    if (s->out_place == PL_PLACE_CARGO)
+        return send_cargo(m, index, data, bytes);
+    if (bytes > 0)
+        memcpy(s->out_place == PL_PLACE_INLINE ? s->data : m->channel->spill[index], data, bytes);
+    return 0;
+}
+
+static int run_bytes(struct pl_mate *m, uint32_t index, const struct plait_task *task,
+                     const struct plait_span *in)
+{
+    struct plait_buffer out = { 0 };
+    int code = task->run(in, &out);
+    if (code >= 0) {
+        int e = place_bytes(m, index, out.data, out.bytes);
+        code = e < 0 ? e : code;
+    }
+    pl_free_mem(out.data);
+    return code;
+}
+
+static int run_fixed(struct pl_mate *m, uint32_t index, const struct plait_task *task,
+                     const void *in)
+{
+    struct pl_slot *s = &m->channel->slots[index];
+    size_t after = s->in_place == s->out_place ? align(s->in_bytes) : 0;
+    if (s->out_place == PL_PLACE_INLINE)
+        return task->run(in, s->data + after);
+    if (s->out_place == PL_PLACE_SPILL)
+        return task->run(in, m->channel->spill[index] + after);
+    void *out = pl_zalloc(task->out_bytes);
+    if (!out)
+        return -ENOMEM;
+    int code = task->run(in, out);
+    if (code >= 0) {
+        int e = send_cargo(m, index, out, task->out_bytes);
+        code = e < 0 ? e : code;
+    }
+    pl_free_mem(out);
+    return code;
+}
+
+// ---- running a task
+
+static void begin(struct pl_serving *v, struct pl_strand *strand, struct pl_slot *s, uint32_t index)
+{
+    int64_t deadline = s->deadline;
+    if (s->timeout_ns > 0) {
+        int64_t due = pl_clock_after(s->timeout_ns);
+        atomic_store_explicit(&s->due, due, memory_order_relaxed); // for the host's timer, a hint
+        deadline = due < deadline ? due : deadline;
+    }
+    pl_cancel_init(&v->cancel, strand->cancel, deadline);
+    pl_notify_init(&v->notify);
+    v->notify.strand = strand;
+    atomic_store_explicit(&v->notify.phase, PL_PHASE_RUNNING, memory_order_relaxed);
+    // Sequentially consistent, as the host's store to s->cancel and its message, which comes after:
+    // either the listener finds this task, or the next line finds the host's wish.
+    atomic_store(&v->slot, index);
+    enum plait_reason wish = (enum plait_reason)atomic_load(&s->cancel);
+    if (PL_UNLIKELY(wish != PLAIT_REASON_NONE))
+        pl_cancel_mark(&v->cancel, wish);
+    strand->cancel = &v->cancel;
+    strand->clean = 0;
+}
+
+static void end(struct pl_serving *v, struct pl_strand *strand, uint32_t index)
+{
+    strand->cancel = v->cancel.parent;
+    strand->clean = 0;
+    for (;;) {
+        uint32_t mine = index;
+        // Acquire: pairs with the release in pl_mate_cancel(): its message, if any, is posted.
+        if (atomic_compare_exchange_weak_explicit(&v->slot, &mine, PL_NOBODY, memory_order_acquire,
+                                                  memory_order_relaxed))
+            break;
+        pl_relax();
+    }
+    pl_notify_end(&v->notify);
+}
+
+static int run(struct pl_mate *m, struct pl_serving *v, uint32_t index,
+               const struct plait_task *task, const struct plait_span *in)
+{
+    struct pl_strand *strand = pl_strand_current();
+    struct pl_worker *w = strand->worker;
+    const char *outer = strand->task;
+    begin(v, strand, &m->channel->slots[index], index);
+    strand->task = task->name;
+    atomic_store_explicit(&w->running, task->name, memory_order_relaxed);
+    int code = pl_strand_cancelled(strand);
+    if (code == 0 && task->flags & PLAIT_TASK_IS_BYTES)
+        code = run_bytes(m, index, task, in);
+    else if (code == 0)
+        code = run_fixed(m, index, task, in->data);
+    if (PL_UNLIKELY(strand->scope != NULL))
+        PL_BUG("the task `%s` returned without ending its scope by plait_scope_end()", task->name);
+    atomic_store_explicit(&w->running, NULL, memory_order_relaxed);
+    strand->task = outer;
+    end(v, strand, index);
+    return code;
+}
+
+void pl_mate_serve(struct pl_mate *m, struct pl_serving *v, uint32_t index)
+{
+    struct pl_slot *s = &m->channel->slots[index];
+    const struct plait_task *task = s->task < m->task_count ? m->tasks[s->task] : NULL;
+    struct argument in;
+    // Before it is said to run: should the argument never come, the roll shows it (audit.c).
+    int code = open_argument(m, index, &in);
+    if (code == 0) {
+        code = task ? run(m, v, index, task, &in.span) : -ENOENT;
+        if (in.mapped)
+            pl_memory_release((void *)in.span.data, in.span.bytes);
+    }
+    s->code = code;
+    pl_slot_finish(s);
+    m->ran++;
+    pl_mate_announce(m, index);
+}
+
+// ---- what the listener does to a task
+
+void pl_mate_cancel(struct pl_mate *m, uint32_t index)
+{
+    for (unsigned i = 0; index < PL_SLOTS && i < m->dispatchers; i++) {
+        struct pl_serving *v = &m->servings[i];
+        uint32_t slot = index;
+        if (!atomic_compare_exchange_strong(&v->slot, &slot, index | PL_BUSY))
+            continue;
+        // Looked at again: the slot may hold the next task by now.
+        enum plait_reason wish = (enum plait_reason)atomic_load(&m->channel->slots[index].cancel);
+        if (wish != PLAIT_REASON_NONE && pl_cancel_mark(&v->cancel, wish))
+            pl_notify_post(&v->notify);
+        // Release: pairs with the acquire in end().
+        atomic_store_explicit(&v->slot, index, memory_order_release);
+    }
+}
+
+void pl_mate_deliver(struct pl_mate *m, uint32_t index, int fd)
+{
+    if (index >= PL_SLOTS || fd < 0)
+        return;
+    uintptr_t before = atomic_exchange(&m->cargo[index], (uintptr_t)fd << 1 | 1);
+    if (before && !(before & 1))
+        pl_wait_fire((struct pl_wait *)before, PL_WAIT_WOKEN);
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT
+/*
+ * taker.c - how a worker gets its tasks and gives them back: dozing, sleeping, ringing.
+ *
+ * DESIGN
+ *   A taker that finds nothing dozes: it looks at the ring for some microseconds, while other
+ *   fibers have their turns, and then sleeps in the event loop until the doorbell rings. How long
+ *   it dozes follows from whether dozing helped of late.
+ *
+ *   When the host's supervisor must be woken for what was finished, that is put off for a moment:
+ *   most often the thread that submitted is just about to wait, and will look for itself. It is
+ *   never put off beyond the start of the next task.
+ */
+#include "proc/mate.h"
+
+#include <poll.h>
+#include <stdio.h>
+
+#include "base/relax.h"
+#include "core/sched.h"
+#include "os/clock.h"
+#include "os/ipc.h"
+#include <plait/fiber.h>
+
+// The longest doze: about what waking a core costs; and what is not worth beginning.
+#define DOZE_MOST_NS  50000
+#define DOZE_LEAST_NS 4000
+
+// Between two looks at the clock while dozing.
+#define LOOKS_A_CLOCK 32
+// For how long waking the supervisor is put off.
+#define PUT_OFF_NS 2000
+
+// ---- telling the host
+
+static void wake_host(struct pl_mate *m)
+{
+    enum pl_listener l = pl_channel_take_listener(m->channel);
+    m->owed = false;
+    m->host_slept = l == PL_LISTENER_LEADER;
+    if (l == PL_LISTENER_SUPERVISOR || l == PL_LISTENER_LEADER)
+        pl_bell_ring(m->bells[l]);
+}
+
+// Pays what is owed, unless the host has looked meanwhile.
+static void settle(struct pl_mate *m)
+{
+    if (atomic_load_explicit(&m->channel->taken, memory_order_relaxed) == m->done_at)
+        m->owed = false;
+    else
+        wake_host(m);
+}
+
+void pl_mate_announce(struct pl_mate *m, uint32_t slot)
+{
+    pl_ring_push(&m->channel->done, &m->done_at, slot);
+    enum pl_listener l = pl_channel_listener(m->channel);
+    m->owed = l != PL_LISTENER_AWAKE;
+    if (l == PL_LISTENER_LEADER || (m->owed && m->taker_sleeps))
+        wake_host(m);
+}
+
+// What a task took of late, for the host to decide how many to hand out in advance.
+static void measure(struct pl_mate *m)
+{
+    m->now = pl_now();
+    if (m->ran == 0)
+        return;
+    int64_t ns = (m->now - m->busy_since) / m->ran;
+    if (m->run_ns > 0 && ns < 1000000)
+        ns = (3 * m->run_ns + ns) / 4;
+    m->run_ns = ns > UINT32_MAX ? UINT32_MAX : ns;
+    atomic_store_explicit(&m->channel->run_ns, (uint32_t)m->run_ns, memory_order_relaxed);
+    m->busy_since = m->now;
+    m->ran = 0;
+}
+
+// ---- taking a task
+
+static int take(struct pl_mate *m)
+{
+    for (;;) {
+        int slot = pl_ring_pop(&m->channel->work, &m->work_at);
+        if (slot < 0 || pl_slot_take(&m->channel->slots[slot], PL_SLOT_STARTED))
+            return slot;
+        // Taken back: the host gets its slot. What was sent for it must not be found by the next.
+        if (m->channel->slots[slot].in_place == PL_PLACE_CARGO)
+            pl_fd_close(pl_mate_await_cargo(m, (uint32_t)slot));
+        pl_mate_announce(m, (uint32_t)slot);
+    }
+}
+
+struct doorbell {
+    struct pl_op op;
+    struct pl_wait wait;
+};
+
+static void rung(struct pl_op *op)
+{
+    pl_wait_fire(&PL_CONTAINER(op, struct doorbell, op)->wait, PL_WAIT_WOKEN);
+}
+
+static void sleep_until_rung(struct pl_mate *m)
+{
+    // What the tasks printed is seen now rather than at the end.
+    fflush(stdout);
+    if (!pl_channel_worker_sleeps(m->channel, m->work_at))
+        return;
+    struct pl_strand *s = pl_strand_current();
+    struct doorbell d = { .op = { .code = PL_OP_POLL, .fd = m->doorbell, .flags = POLLIN } };
+    d.op.done = rung;
+    pl_wait_init(&d.wait, s);
+    pl_loop_start(&s->worker->loop, &d.op);
+    // A worker that is never idle, because a task yields for ever, would submit it too late.
+    if (s->worker->ready || pl_deque_size_hint(&s->worker->deque) > 0)
+        pl_loop_poll(&s->worker->loop, 0);
+    m->taker_sleeps = true;
+    pl_wait_uninterrupted(&d.wait);
+    m->taker_sleeps = false;
+    pl_bell_clear(m->doorbell);
+    atomic_store_explicit(&m->channel->asleep, 0, memory_order_relaxed);
+    m->now = pl_now();
+    if (d.op.result < 0)
+        atomic_store(&m->stopping, true); // a task has closed our descriptors
+}
+
+// Looks at the ring for a while: a slot, or -1.
+static int doze(struct pl_mate *m)
+{
+    int64_t started = m->now;
+    for (;;) {
+        for (unsigned look = 0; look < LOOKS_A_CLOCK; look++) {
+            pl_relax();
+            int slot = take(m);
+            if (slot >= 0)
+                return slot;
+        }
+        m->now = pl_now();
+        bool over = !m->channel->doze || m->now - started >= m->doze_ns;
+        if (m->owed && (over || m->now - started > PUT_OFF_NS))
+            settle(m);
+        (void)plait_yield(); // never cancelled: nobody has this task's future
+        if (over)
+            return -1;
+    }
+}
+
+// The next task's slot, or -1: no more will come.
+int pl_mate_next(struct pl_mate *m)
+{
+    int slot = take(m);
+    if (slot >= 0) {
+        if (m->ran > 15 || m->run_ns > 10000) // a look at the clock costs as much as a small task
+            measure(m);
+    } else {
+        measure(m);
+        // Who must be woken first will not have anything for us before a short doze is over, and
+        // may be waiting for this core.
+        bool at_once = m->host_slept && m->doze_ns < DOZE_LEAST_NS;
+        m->host_slept = false;
+        while ((slot = at_once ? -1 : doze(m)) < 0 && !atomic_load(&m->stopping)) {
+            int64_t asleep_at = m->now;
+            at_once = false;
+            sleep_until_rung(m);
+            // Had it dozed on, it would have been awake in time; or it would have dozed for
+            // nothing.
+            m->doze_ns = m->now - asleep_at < DOZE_MOST_NS ? DOZE_MOST_NS : m->doze_ns / 2;
+        }
+        m->busy_since = m->now;
+    }
+    if (m->owed)
+        settle(m);
+    return slot;
+}
