@@ -210,6 +210,8 @@ static int fetch(const struct plait_span *in, struct plait_buffer *out)
     if (good)
         t->outcome.error = fetch_file_keep(&t->file);
     fetch_file_drop(&t->file);
+    if (error == 0 && t->outcome.error < 0)
+        error = plait_cancelled(); /* then that is why the file could not be written */
     if (error == 0)
         error = give_back(t, out);
     curl_easy_cleanup(t->easy);
