@@ -3,10 +3,11 @@
  * monitor.c - one thread an executor that looks at its workers every few milliseconds.
  *
  * DESIGN
- *   A worker changes its heartbeat whenever it looks around. One whose heartbeat stands still while it is
- *   not asleep is inside a task. The CPU clock of its thread tells the two cases apart: a clock that runs
- *   with the wall clock computes, and is left alone; one that stands is blocked in a foreign call.
- *   Either is asked to look around at its next turn, so that timers are a few ticks late at most.
+ *   A worker changes its heartbeat whenever it looks around. One whose heartbeat stands still while
+ *   it is not asleep is inside a task. The CPU clock of its thread tells the two cases apart: a
+ *   clock that runs with the wall clock computes, and is left alone; one that stands is blocked in
+ *   a foreign call. Either is asked to look around at its next turn, so that timers are a few ticks
+ *   late at most.
  *
  *   Threads: for each blocked worker one spare worker may take unstarted tasks; spares beyond the number
  *   of blocked workers run what they have started and take nothing new (pl_sched_may_take). The started
@@ -14,8 +15,8 @@
  *   Fibers: a loop that stands still while other tasks are alive is reported, once a stall, with the name
  *   of the task that holds it up.
  *
- *   While every worker sleeps the monitor sleeps too, and costs a working program nothing but one load
- *   at each of its wake-ups.
+ *   While every worker sleeps the monitor sleeps too, and costs a working program nothing but one
+ *   load at each of its wake-ups.
  */
 #include "core/monitor.h"
 #include "base/bug.h"
@@ -26,9 +27,9 @@
 #include "os/thread.h"
 #include <stdio.h>
 
-#define TICK_NS (10 * PLAIT_MILLISECOND)
-#define CALM_TICKS 50   /* all asleep for so long: sleep until roused */
-#define BLOCKED_TICKS 2 /* standing still for so long: blocked */
+#define TICK_NS       (10 * PLAIT_MILLISECOND)
+#define CALM_TICKS    50 /* all asleep for so long: sleep until roused */
+#define BLOCKED_TICKS 2  /* standing still for so long: blocked */
 
 struct sample {
     uint64_t heartbeat;
@@ -77,7 +78,8 @@ static bool others_wait(struct pl_sched *s, struct pl_worker *w)
 {
     /* Acquire: pairs with the release in pl_worker_count(). */
     uint64_t finished = atomic_load_explicit(&w->finished, memory_order_acquire);
-    uint64_t made = atomic_load_explicit(&w->created, memory_order_acquire) + atomic_load(&s->injected);
+    uint64_t made =
+        atomic_load_explicit(&w->created, memory_order_acquire) + atomic_load(&s->injected);
     return made - finished > 1 || pl_deque_size_hint(&w->deque) > 0;
 }
 
@@ -89,10 +91,11 @@ static void report_stall(struct pl_sched *s, struct pl_worker *w, struct sample 
         return;
     x->reported = true;
     char text[300];
-    snprintf(text, sizeof text,
-             "the task `%s` has kept the event loop from turning for %lld ms, and other tasks wait; "
-             "put what blocks into plait_blocking(), or run it on threads",
-             task, (long long)(ns / PLAIT_MILLISECOND));
+    snprintf(
+        text, sizeof text,
+        "the task `%s` has kept the event loop from turning for %lld ms, and other tasks wait; "
+        "put what blocks into plait_blocking(), or run it on threads",
+        task, (long long)(ns / PLAIT_MILLISECOND));
     pl_notice(&s->ex, PLAIT_NOTICE_STALL, task, ns, text);
 }
 

@@ -337,8 +337,9 @@ bool pl_sched_done(struct pl_sched *s)
     /* Acquire: pairs with the release in pl_sched_add_worker(). */
     uint32_t used = atomic_load_explicit(&s->used, memory_order_acquire);
     uint64_t made = 0, freed = 0;
-    /* What a thread submitted may have run, and been the last, before the thread was out of its call; or
-     * it waited for room and is on its way to be refused. Acquire: pairs with the release in inject(). */
+    /* What a thread submitted may have run, and been the last, before the thread was out of its
+     * call; or it waited for room and is on its way to be refused. Acquire: pairs with the release
+     * in inject(). */
     while (atomic_load_explicit(&s->submitters, memory_order_acquire) > 0)
         pl_thread_yield();
     for (uint32_t i = 0; i < used; i++) {

@@ -12,7 +12,7 @@
 #include "os/segv.h"
 
 /* Stacks that nobody needed for so long go back to the kernel, but for a few. */
-#define TRIM_NS PLAIT_SECOND
+#define TRIM_NS    PLAIT_SECOND
 #define TRIM_LEAST 64
 
 /* Timers that it fires between two looks around. */
@@ -103,7 +103,8 @@ bool pl_worker_receive(struct pl_worker *w)
 {
     if (!atomic_load_explicit(&w->inbox, memory_order_relaxed))
         return false;
-    /* Acquire: pairs with the swap in pl_worker_send(). The stack holds the youngest first: turn it. */
+    /* Acquire: pairs with the swap in pl_worker_send(). The stack holds the youngest first: turn
+     * it. */
     struct pl_job *youngest = atomic_exchange_explicit(&w->inbox, NULL, memory_order_acquire);
     struct pl_job *oldest = NULL;
     while (youngest) {
@@ -134,8 +135,8 @@ int pl_worker_push(struct pl_worker *w, struct pl_job *job)
     return 0;
 }
 
-/* Its own next job. One worker alone starts them in the order of submission; several take the youngest,
- * whose data is warm, and now and then the oldest, so that none waits for ever. */
+/* Its own next job. One worker alone starts them in the order of submission; several take the
+ * youngest, whose data is warm, and now and then the oldest, so that none waits for ever. */
 static struct pl_job *own_job(struct pl_worker *w)
 {
     if (pl_deque_size_hint(&w->deque) == 0 || !pl_sched_may_take(w->sched, w))
@@ -155,7 +156,8 @@ struct pl_job *pl_worker_next_job(struct pl_worker *w)
     return job;
 }
 
-/* Fires what is due, at most so many at a time: those that it wakes shall not wait for all others. */
+/* Fires what is due, at most so many at a time: those that it wakes shall not wait for all others.
+ * */
 static void run_timers(struct pl_worker *w)
 {
     struct pl_heap_node *node = pl_heap_min(&w->timers);
@@ -191,10 +193,10 @@ static void look_around(struct pl_worker *w)
     run_timers(w);
     if (pl_loop_ready(&w->loop))
         pl_loop_poll(&w->loop, 0);
-    /* Acquire: pairs with the swap in plait_shutdown(), before which the root was marked; a fiber that
-     * looked and did not see the mark would not be told again. */
-    if (!w->stopped && atomic_load_explicit(&w->sched->ex.state, memory_order_acquire) ==
-                           PL_EXECUTOR_STOPPING)
+    /* Acquire: pairs with the swap in plait_shutdown(), before which the root was marked; a fiber
+     * that looked and did not see the mark would not be told again. */
+    if (!w->stopped &&
+        atomic_load_explicit(&w->sched->ex.state, memory_order_acquire) == PL_EXECUTOR_STOPPING)
         tell_fibers(w);
 }
 
@@ -274,7 +276,8 @@ static bool step(struct pl_worker *w)
             atomic_store_explicit(&w->hurry, 0, memory_order_relaxed);
         look_around(w);
         w->credit = PL_FAIRNESS;
-        if (atomic_load_explicit(&w->sched->inject_count, memory_order_relaxed) > 0 && run_foreign(w))
+        if (atomic_load_explicit(&w->sched->inject_count, memory_order_relaxed) > 0 &&
+            run_foreign(w))
             return true;
     }
     if (run_own(w))
@@ -364,14 +367,15 @@ bool pl_worker_prepare_sleep(struct pl_worker *w)
         pl_worker_awake(w);
         return false;
     }
-    /* A spare that is no longer needed leaves to the others what it took and did not start, and what
-     * came while it was the one that searched. */
+    /* A spare that is no longer needed leaves to the others what it took and did not start, and
+     * what came while it was the one that searched. */
     if (w->index >= w->sched->regular && pl_sched_has_unstarted(w->sched))
         pl_sched_wake_one(w->sched);
     return true;
 }
 
-/* Until when it sleeps: a worker that holds many idle stacks comes back once more to return them. */
+/* Until when it sleeps: a worker that holds many idle stacks comes back once more to return them.
+ * */
 static int64_t sleep_until(struct pl_worker *w)
 {
     int64_t deadline = pl_worker_deadline(w);
