@@ -9,11 +9,11 @@
  *   a foreign call. Either is asked to look around at its next turn, so that timers are a few ticks
  *   late at most.
  *
- *   Threads: for each blocked worker one spare worker may take unstarted tasks; spares beyond the number
- *   of blocked workers run what they have started and take nothing new (pl_sched_may_take). The started
- *   tasks of a blocked worker wait for it: started stays put.
- *   Fibers: a loop that stands still while other tasks are alive is reported, once a stall, with the name
- *   of the task that holds it up.
+ *   Threads: for each blocked worker one spare worker may take unstarted tasks; spares beyond the
+ *   number of blocked workers run what they have started and take nothing new (pl_sched_may_take).
+ *   The started tasks of a blocked worker wait for it: started stays put.
+ *   Fibers: a loop that stands still while other tasks are alive is reported, once a stall, with
+ *   the name of the task that holds it up.
  *
  *   While every worker sleeps the monitor sleeps too, and costs a working program nothing but one
  *   load at each of its wake-ups.
