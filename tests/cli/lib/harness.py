@@ -13,8 +13,9 @@ EXECUTORS = ("fibers", "threads", "processes")
 STARTED = []  # what start() has started in this test
 TESTS = []  # (name, function, arguments)
 PLAIT = None  # the program; `run` sets it
-# Under a shell's `&` SIGINT comes ignored, and would so reach every program started here.
+# Under a shell's `&` both come ignored, and would so reach every program started here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 SCALE = float(os.environ.get("PLAIT_TEST_TIMEOUT_SCALE", "1"))
 
 
