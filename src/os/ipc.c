@@ -30,12 +30,6 @@ void pl_fd_close(int fd)
         close(fd);
 }
 
-int pl_fd_move(int fd, int at_least)
-{
-    int moved = fcntl(fd, F_DUPFD_CLOEXEC, at_least);
-    return moved < 0 ? -errno : moved;
-}
-
 bool pl_fd_is_message_socket(int fd)
 {
     int type = 0;

@@ -14,9 +14,6 @@
 // -1 is allowed.
 void pl_fd_close(int fd);
 
-// The same open file under a number that is `at_least`. The new descriptor or a negative errno.
-int pl_fd_move(int fd, int at_least);
-
 // Whether fd is a socket that keeps the borders of messages.
 bool pl_fd_is_message_socket(int fd);
 

@@ -24,7 +24,8 @@
 #include "os/thread.h"
 
 // How long it looks at the rings after it was rung, while short tasks keep ending.
-#define DOZE_NS 20000
+#define DOZE_MOST_NS  20000
+#define DOZE_LEAST_NS 1000
 // How soon it looks whether a task waits behind a long one while a worker is idle.
 #define TICK_NS PL_MILLISECOND
 
@@ -200,11 +201,13 @@ static void handle(struct pl_pool *p, const uint64_t *tags, int count)
     pl_pool_unlock(p, &after);
 }
 
-// Short tasks end one after the other: looks for a while before it asks to be rung again.
-static void doze(struct pl_pool *p)
+// Short tasks end one after the other: looks for a while before it asks to be rung again; for how
+// long follows from whether that helped of late.
+static void doze(struct pl_pool *p, int64_t *ns)
 {
     struct pl_after after;
     int64_t until = 0;
+    bool helped = false;
     for (bool busy = p->doze; busy;) {
         pl_after_init(&after);
         pl_lock(&p->lock);
@@ -214,25 +217,27 @@ static void doze(struct pl_pool *p)
             pl_pool_reap(p, &after);
         pl_pool_unlock(p, &after);
         int64_t now = pl_now();
+        helped |= done && until > 0;
         if (done || until == 0)
-            until = now + DOZE_NS;
+            until = now + *ns;
         else if (now >= until)
             break;
         for (int i = 0; i < 64; i++) // lets a few gather
             pl_relax();
     }
+    *ns = helped ? DOZE_MOST_NS : *ns / 2 > DOZE_LEAST_NS ? *ns / 2 : DOZE_LEAST_NS;
 }
 
 void *pl_pool_supervise(void *arg)
 {
     struct pl_pool *p = arg;
-    int64_t sleep;
+    int64_t sleep, doze_ns = DOZE_MOST_NS;
     while (turn(p, &sleep)) {
         uint64_t tags[64];
         int n = pl_poller_wait(&p->poller, tags, 64, sleep);
         handle(p, tags, n);
         if (n == 1 && tags[0] == PL_TAG_BELL)
-            doze(p);
+            doze(p, &doze_ns);
     }
     return NULL;
 }
