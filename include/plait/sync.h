@@ -72,9 +72,9 @@ typedef struct plait_latch {
     uint32_t private_;
 } plait_latch;
 
-/* `parties` strands wait for each other, again and again. 12 bytes. */
+/* `parties` strands wait for each other, again and again. 8 bytes. */
 typedef struct plait_barrier {
-    uint32_t private_parties, private_arrived, private_round;
+    uint32_t private_parties, private_state;
 } plait_barrier;
 
 /* Runs something once. 4 bytes. */
@@ -126,7 +126,7 @@ PLAIT_API void plait_latch_done(plait_latch *l, uint32_t count);
 /* 0, -ECANCELED, or -ETIMEDOUT by the scope or at `deadline`. */
 PLAIT_API int plait_latch_wait(plait_latch *l, int64_t deadline);
 
-/* parties >= 1. */
+/* 1 <= parties <= 1,048,575. */
 PLAIT_API void plait_barrier_init(plait_barrier *b, uint32_t parties);
 /* 1 for the last to arrive, 0 for the others; -ECANCELED, -ETIMEDOUT: the caller has left, and does
  * not count as arrived. */

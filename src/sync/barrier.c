@@ -1,40 +1,64 @@
 // SPDX-License-Identifier: MIT
-// barrier.c - a round ends when all parties have arrived; who waits for it waits for the round to
-// change.
+/*
+ * barrier.c - a round ends when all parties have arrived; who waits for it waits for the round to
+ * change.
+ *
+ *   state      31            20 19                          0
+ *            +----------------+-----------------------------+
+ *            | round          | parties that have arrived   |
+ *            +----------------+-----------------------------+
+ *
+ * One word, so that the last to arrive, and one who leaves, change the round that they mean. A wake
+ * may come late, when its round is long over: so who is woken looks whether his is. Acquire-release
+ * of each arrival pairs with the acquire of seeing the new round.
+ */
 #include "base/bug.h"
 #include "core/park.h"
 #include <errno.h>
 #include <plait/sync.h>
 
+#define ROUND 0x100000u
+#define ARRIVED 0xfffffu
+
 void plait_barrier_init(plait_barrier *b, uint32_t parties)
 {
-    if (parties == 0)
-        PL_BUG("a barrier has at least one party");
+    if (parties == 0 || parties > ARRIVED)
+        PL_BUG("a barrier has between 1 and 1,048,575 parties");
     *b = (plait_barrier){ .private_parties = parties };
+}
+
+static uint32_t look(const plait_barrier *b)
+{
+    return __atomic_load_n(&b->private_state, __ATOMIC_ACQUIRE);
+}
+
+static bool swap(plait_barrier *b, uint32_t old, uint32_t new)
+{
+    return __atomic_compare_exchange_n(&b->private_state, &old, new, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_RELAXED);
 }
 
 int plait_barrier_wait(plait_barrier *b)
 {
-    /* Acquire: pairs with the addition that ends a round, before which `arrived` was reset. */
-    uint32_t round = __atomic_load_n(&b->private_round, __ATOMIC_ACQUIRE);
-    if (__atomic_add_fetch(&b->private_arrived, 1, __ATOMIC_ACQ_REL) == b->private_parties) {
-        __atomic_store_n(&b->private_arrived, 0,
-                         __ATOMIC_RELAXED); /* before the next round can begin */
-        __atomic_fetch_add(&b->private_round, 1, __ATOMIC_SEQ_CST);
-        pl_unpark(&b->private_round, UINT32_MAX);
+    uint32_t state, round;
+    bool last;
+    do {
+        state = look(b);
+        round = state & ~ARRIVED;
+        last = (state & ARRIVED) + 1 == b->private_parties;
+    } while (!swap(b, state, last ? round + ROUND : state + 1));
+    if (last) {
+        pl_unpark(&b->private_state, UINT32_MAX);
         return 1;
     }
-    for (;;) {
-        int e = pl_park(&b->private_round, round, PLAIT_NEVER, NULL);
+    while ((state = look(b)) - round <= ARRIVED) {
+        int e = pl_park(&b->private_state, state, PLAIT_NEVER, NULL);
         if (e == 0 || e == -EAGAIN)
-            return 0;
-        /* Leaves, unless the last one has come: then the round is over, or about to be. */
-        uint32_t arrived = __atomic_load_n(&b->private_arrived, __ATOMIC_ACQUIRE);
-        if (__atomic_load_n(&b->private_round, __ATOMIC_ACQUIRE) != round)
-            return 0;
-        if (arrived > 0 && arrived < b->private_parties &&
-            __atomic_compare_exchange_n(&b->private_arrived, &arrived, arrived - 1, false,
-                                        __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-            return e;
+            continue;
+        /* Leaves, unless the last one has come. */
+        while ((state = look(b)) - round <= ARRIVED)
+            if (swap(b, state, state - 1))
+                return e;
     }
+    return 0;
 }

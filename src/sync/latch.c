@@ -29,12 +29,11 @@ void plait_latch_done(plait_latch *l, uint32_t count)
 int plait_latch_wait(plait_latch *l, int64_t deadline)
 {
     uint32_t count;
-    /* Acquire: pairs with the counting down. The count changes while it waits: it looks again. */
+    /* Acquire: pairs with the counting down. The count changes while it waits, and a wake may be
+     * meant for those who waited before it was counted up again: it looks again. */
     while ((count = __atomic_load_n(&l->private_, __ATOMIC_ACQUIRE)) != 0) {
         int e = pl_park(&l->private_, count, deadline, NULL);
-        if (e == 0)
-            return 0;
-        if (e != -EAGAIN)
+        if (e < 0 && e != -EAGAIN)
             return e;
     }
     return 0;

@@ -6,7 +6,7 @@
  *            +--------+---------+----------------------------+
  *            | WRITER | WAITING | readers that hold it       |
  *            +--------+---------+----------------------------+
- *   writers    31                  16 15                     0
+ *   writers    31                  20 19                     0
  *            +---------------------+-------------------------+
  *            | changes at a wake   | writers that wait       |
  *            +---------------------+-------------------------+
@@ -24,8 +24,8 @@
 #define WRITER  0x80000000u
 #define WAITING 0x40000000u
 #define READERS 0x3fffffffu
-#define WAKE    0x10000u
-#define COUNT   0xffffu
+#define WAKE    0x100000u
+#define COUNT   0xfffffu
 
 static bool swap(uint32_t *word, uint32_t old, uint32_t new)
 {

@@ -40,7 +40,7 @@ int plait_semaphore_acquire(plait_semaphore *s)
 void plait_semaphore_release(plait_semaphore *s, uint32_t units)
 {
     uint32_t old = __atomic_fetch_add(&s->private_, units, __ATOMIC_SEQ_CST);
-    if (old > INT32_MAX - units)
+    if (units > INT32_MAX || old > INT32_MAX - units)
         PL_BUG("a semaphore has at most INT32_MAX units");
     pl_unpark(&s->private_, units);
 }
