@@ -29,7 +29,7 @@ struct request {
 struct pl_blocking_pool {
     struct pl_lock lock;
     struct request *first, **end;
-    unsigned idle, count, limit;
+    unsigned queued, idle, count, limit;
     bool stop;
     _Atomic uint32_t signal; /* futex: changes when there is something to do */
     pthread_t threads[];
@@ -43,6 +43,7 @@ static void unlink_request(struct pl_blocking_pool *p, struct request *r)
     else
         p->end = r->link;
     r->link = NULL;
+    p->queued--;
 }
 
 static void *serve(void *arg)
@@ -95,7 +96,7 @@ static struct pl_blocking_pool *pool_of(struct pl_sched *s)
 static int summon(struct pl_blocking_pool *p, const char *name)
 {
     atomic_fetch_add(&p->signal, 1);
-    if (p->idle > 0) {
+    if (p->queued <= p->idle) { /* an idle thread may be on its way to another request already */
         pl_futex_wake(&p->signal, 1);
         return 0;
     }
@@ -129,6 +130,7 @@ int plait_blocking(int (*fn)(void *arg), void *arg)
     r.link = p->end;
     *p->end = &r;
     p->end = &r.next;
+    p->queued++;
     e = summon(p, sched->ex.name);
     if (e < 0)
         unlink_request(p, &r);
