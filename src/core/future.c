@@ -192,6 +192,8 @@ void pl_future_complete(plait_future *f, int code, enum plait_reason reason)
 
 bool pl_future_watch(plait_future *f, struct pl_waiter *w)
 {
+    if (pl_future_is_done(f))
+        return false; /* without the lock, which a callback that adds a callback would wait for */
     uintptr_t word = lock_waiters(f);
     bool done = word & PL_FUTURE_DONE;
     if (!done) {

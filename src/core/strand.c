@@ -40,22 +40,21 @@ void pl_strand_unlock(struct pl_strand *s)
 
 bool pl_wait_fire(struct pl_wait *w, enum pl_wait_state why)
 {
-    /* The frame of w may go as soon as the swap is done: read first what is needed after it. */
+    /* The frame of w may go as soon as the swap is done, and of a plain thread the strand too: read
+     * first what is needed after it. */
     struct pl_strand *s = w->strand;
+    struct pl_worker *worker = s->worker;
     uint32_t armed = PL_WAIT_ARMED;
     /* Release: what the firer did is visible to the waiter, which loads with acquire. */
     if (!atomic_compare_exchange_strong_explicit(&w->state, &armed, why, memory_order_acq_rel,
                                                  memory_order_relaxed))
         return false;
-    if (!s->worker) {
+    if (!worker)
         pl_futex_wake(&w->state, 1);
-        return true;
-    }
-    struct pl_fiber *f = pl_fiber_of(s);
-    if (s->worker == pl_worker_current())
-        pl_worker_ready(s->worker, f);
+    else if (worker == pl_worker_current())
+        pl_worker_ready(worker, pl_fiber_of(s));
     else
-        pl_worker_send(s->worker, &f->wake);
+        pl_worker_send(worker, &pl_fiber_of(s)->wake);
     return true;
 }
 
