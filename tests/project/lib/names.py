@@ -70,7 +70,10 @@ class Names:
                 break
             if words[0] == "test" and not any(word in name for name in self.tests):
                 yield f"no test file has {word} in its path"
-            if words[0] == "bench" and not (ROOT / f"bench/{word.split('/')[0]}.c").exists():
+            if words[0] == "bench" and word.startswith("--"):
+                if f'"{word}"' not in (ROOT / "tools/bench").read_text():
+                    yield f"./dev bench has no option {word}"
+            elif words[0] == "bench" and not (ROOT / f"bench/{word.split('/')[0]}.c").exists():
                 yield f"there is no benchmark {word}"
             if words[0] == "check" and word not in self.steps:
                 yield f"./dev check has no step {word}"
