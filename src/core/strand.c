@@ -149,11 +149,24 @@ enum pl_wait_state pl_wait(struct pl_wait *w, int64_t deadline)
     return s->worker ? wait_fiber(w, &t) : wait_thread(w, &t);
 }
 
+/* `code`, or -ETIMEDOUT where that is 0 and the deadline has passed. */
+static int or_expired(struct pl_strand *s, int code)
+{
+    struct pl_cancel *c = s->cancel;
+    if (code == 0 && c && c->deadline != PLAIT_NEVER && pl_now() >= c->deadline) {
+        pl_cancel_expire(c);
+        code = -ETIMEDOUT;
+    }
+    return code;
+}
+
 void pl_strand_interrupt(struct pl_strand *s)
 {
     if (!s->worker)
         pl_strand_lock(s);
-    if (pl_strand_cancelled(s) != 0 && s->waiting)
+    /* Past s->clean, which is the plain thread's own. */
+    int code = or_expired(s, pl_reason_code(pl_strand_reason(s, s->cancel)));
+    if (code != 0 && s->waiting)
         end_wait(s->waiting, PL_WAIT_CANCELLED);
     /* In any case: a shield is over the strand, not over what it started before. */
     pl_scope_pass_on(s->scope);
@@ -187,13 +200,7 @@ int pl_strand_marked_slow(struct pl_strand *s)
 
 int pl_strand_cancelled(struct pl_strand *s)
 {
-    int code = pl_strand_marked(s);
-    struct pl_cancel *c = s->cancel;
-    if (code == 0 && c && c->deadline != PLAIT_NEVER && pl_now() >= c->deadline) {
-        pl_cancel_expire(c);
-        code = -ETIMEDOUT;
-    }
-    return code;
+    return or_expired(s, pl_strand_marked(s));
 }
 
 int pl_strand_code(struct pl_strand *s)
