@@ -53,10 +53,12 @@ void pl_fiber_yield(struct pl_fiber *f);
 /* The message that makes a fiber ready. */
 void pl_fiber_woken(struct pl_job *message, int refused);
 
-/* Whether at least `bytes` of the current fiber's stack are free. */
-static inline bool pl_fiber_has_room(const struct pl_fiber *f, size_t bytes)
+/* Whether one more task may run on the current fiber's stack: it is promised the stack_bytes of the
+ * options, and gets three quarters of them at least. Trees of forks need no more than the other
+ * quarter; where they are deeper, every so often a child gets a stack of its own. */
+static inline bool pl_fiber_has_room(const struct pl_fiber *f)
 {
-    return (size_t)(pl_stack_pointer() - f->stack->low) >= bytes;
+    return (size_t)(pl_stack_pointer() - f->stack->low) >= f->stack->bytes / 4 * 3;
 }
 
 #endif

@@ -10,9 +10,6 @@
 #include <plait/fiber.h>
 #include <string.h>
 
-/* A child is run on its parent's stack only while that much of it is free. */
-#define ROOM_FOR_CHILD (12 * 1024)
-
 static struct pl_scope *scope_of(plait_scope *s)
 {
     return (struct pl_scope *)s;
@@ -402,7 +399,7 @@ static inline void join_here(struct pl_scope *s)
             return;
         struct pl_child *c = PL_CONTAINER(job, struct pl_child, notify.job);
         if (job->run == run && c->scope == s &&
-            pl_fiber_has_room(pl_fiber_of(s->owner), ROOM_FOR_CHILD)) {
+            pl_fiber_has_room(pl_fiber_of(s->owner))) {
             run_here(s, c);
             continue;
         }
