@@ -46,7 +46,7 @@ int pl_hands_init(struct pl_pool *p)
         for (unsigned slot = 0; slot < PL_SLOTS; slot++) {
             h->flights[slot].hand = h;
             h->flights[slot].slot = (uint8_t)slot;
-            h->flights[slot].cargo = -1;
+            h->flights[slot].cargo = PL_CARGO_NONE;
         }
     }
     return 0;
@@ -191,6 +191,8 @@ void pl_hand_forked(struct pl_pool *p, const struct pl_message *m, int pidfd)
     h->pidfd = pidfd;
     h->state = PL_HAND_LIVE;
     pl_hand_refresh(p, h);
+    if (pidfd < 0)
+        pl_hand_kill(h, "the program had no descriptor left to watch it by");
 }
 
 // ---- what comes over its socket
@@ -199,10 +201,10 @@ static void receive_result(struct pl_hand *h, const struct pl_message *m, int fd
 {
     struct pl_flight *fl = &h->flights[m->slot % PL_SLOTS];
     bool sane = m->kind == PL_MESSAGE_CARGO && m->slot < PL_SLOTS && fl->state == PL_FLIGHT_SENT &&
-                fl->cargo < 0 && m->bytes <= PL_MAX_BYTES && fd >= 0 &&
-                pl_memfd_is_sealed(fd, m->bytes);
+                fl->cargo == PL_CARGO_NONE && m->bytes <= PL_MAX_BYTES &&
+                (fd < 0 || pl_memfd_is_sealed(fd, m->bytes));
     if (sane) {
-        fl->cargo = fd;
+        fl->cargo = fd < 0 ? PL_CARGO_LOST : fd;
         fl->cargo_bytes = (uint32_t)m->bytes;
         return;
     }

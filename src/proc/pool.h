@@ -47,6 +47,9 @@ struct pl_ticket {
     plait_future *future;
 };
 
+// LOST: it came, but this process had no descriptor left for it.
+enum { PL_CARGO_NONE = -1, PL_CARGO_LOST = -2 };
+
 enum pl_flight_state {
     PL_FLIGHT_FREE = 0,
     PL_FLIGHT_LOADING, // its large argument is being copied, without the lock
@@ -68,7 +71,7 @@ struct pl_flight {
     plait_future *future; // NULL unless LOADING or SENT
     struct pl_ticket *ticket;
     int64_t timeout_ns;
-    int cargo; // a received result, or -1
+    int cargo; // a received result, or PL_CARGO_NONE, _LOST
     uint32_t cargo_bytes;
     uint8_t slot, state, ladder;
     uint8_t reason; // enum plait_reason of the ladder
@@ -161,6 +164,7 @@ struct pl_pool {
     struct pl_hand *busy;
     struct pl_hand *warm; // last given a task
     unsigned busy_count;
+    unsigned forking; // as last counted
     size_t inflight;
     struct pl_heap tickets, timers; // what is due: of the queue, and of flights
     int64_t sleeps_until;           // the supervisor; 0: it is awake

@@ -54,7 +54,7 @@ plait_future *pl_flight_clear(struct pl_pool *p, struct pl_flight *fl)
     pl_free_mem(fl->ticket);
     pl_fd_close(fl->cargo);
     fl->ticket = NULL;
-    fl->cargo = -1;
+    fl->cargo = PL_CARGO_NONE;
     fl->future = NULL;
     fl->hand->inflight--;
     p->inflight--;
@@ -129,8 +129,10 @@ bool pl_hand_land(struct pl_hand *h, struct pl_flight *fl, struct pl_after *afte
     enum pl_place place = PL_PLACE_INLINE;
     uint32_t bytes = 0;
     int code = *(volatile int32_t *)&s->code;
-    if (code >= 0 && s->out_place == PL_PLACE_CARGO && fl->cargo < 0)
+    if (code >= 0 && s->out_place == PL_PLACE_CARGO && fl->cargo == PL_CARGO_NONE)
         pl_hand_receive(h);
+    if (code >= 0 && fl->cargo == PL_CARGO_LOST)
+        code = -EMFILE;
     if (code >= 0 && !result_at(fl, s, &place, &bytes))
         return false;
     enum plait_reason reason = reason_of(fl, code);
@@ -138,7 +140,7 @@ bool pl_hand_land(struct pl_hand *h, struct pl_flight *fl, struct pl_after *afte
     int fd = -1;
     if (cargo) {
         fd = fl->cargo;
-        fl->cargo = -1;
+        fl->cargo = PL_CARGO_NONE;
     }
     plait_future *f = pl_flight_clear(p, fl);
     if (cargo) {

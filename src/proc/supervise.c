@@ -26,6 +26,8 @@
 // How long it looks at the rings after it was rung, while short tasks keep ending.
 #define DOZE_MOST_NS  20000
 #define DOZE_LEAST_NS 1000
+// Forks under way: neither side may fill the control socket while the other does not read.
+#define FORKS_AT_ONCE 16u
 // How soon it looks whether a task waits behind a long one while a worker is idle.
 #define TICK_NS PL_MILLISECOND
 
@@ -48,10 +50,13 @@ static void look_after_hands(struct pl_pool *p, int64_t now, struct pl_after *af
         return;
     if (z->control < 0 && z->start_at <= now && pl_zygote_start(p) < 0)
         pl_zygote_lost(p, after);
-    for (unsigned i = 0; z->ready && i < p->hand_count; i++) {
+    p->forking = 0;
+    for (unsigned i = 0; i < p->hand_count; i++)
+        p->forking += p->hands[i].state == PL_HAND_FORKING;
+    for (unsigned i = 0; z->ready && i < p->hand_count && p->forking < FORKS_AT_ONCE; i++) {
         struct pl_hand *h = &p->hands[i];
-        if (h->state == PL_HAND_EMPTY && h->start_at <= now)
-            (void)pl_hand_fork(p, h); // it has noted when to try again
+        if (h->state == PL_HAND_EMPTY && h->start_at <= now && pl_hand_fork(p, h) == 0)
+            p->forking++; // else it has noted when to try again
     }
 }
 
@@ -138,7 +143,7 @@ static int64_t next_time(struct pl_pool *p, int64_t now)
         const struct pl_hand *h = &p->hands[i];
         if (h->state == PL_HAND_DYING)
             when = earlier(when, h->kill_at);
-        else if (h->state == PL_HAND_EMPTY && runs && p->zygote.ready)
+        else if (h->state == PL_HAND_EMPTY && runs && p->zygote.ready && p->forking < FORKS_AT_ONCE)
             when = earlier(when, h->start_at);
     }
     return when;

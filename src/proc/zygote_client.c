@@ -140,15 +140,17 @@ static void orphan(struct pl_pool *p, struct pl_hand *h, struct pl_after *after)
     h->kill_at = PL_FOREVER;
     h->cause = "the process that it was forked from died";
     pl_hand_refresh(p, h);
-    if (!pl_pidfd_ended(h->pidfd))
+    if (h->pidfd >= 0 && !pl_pidfd_ended(h->pidfd))
         pl_process_kill_group(h->pid, SIGKILL); // what it has started, too
-    if (pl_poller_add(&p->poller, h->pidfd, h->index | PL_TAG_ORPHAN) < 0)
+    if (h->pidfd < 0 || pl_poller_add(&p->poller, h->pidfd, h->index | PL_TAG_ORPHAN) < 0)
         pl_orphan_ended(p, h, after); // cannot be waited for in the poller: waits here
 }
 
 void pl_orphan_ended(struct pl_pool *p, struct pl_hand *h, struct pl_after *after)
 {
-    if (h->state != PL_HAND_DYING || h->pidfd < 0 || pl_fd_wait_readable(h->pidfd, PL_FOREVER) < 0)
+    // Without a pidfd it must do that its zygote is dead: the kernel has killed it.
+    if (h->state != PL_HAND_DYING ||
+        (h->pidfd >= 0 && pl_fd_wait_readable(h->pidfd, PL_FOREVER) < 0))
         return;
     struct pl_exit end;
     struct pl_message m = { .hand = h->index,
@@ -157,7 +159,7 @@ void pl_orphan_ended(struct pl_pool *p, struct pl_hand *h, struct pl_after *afte
                             .signal = SIGKILL,
                             .status = -1 };
     // Ours to reap only where this process inherits orphans; then it also says how it ended.
-    if (pl_pidfd_reap(h->pidfd, false, &end) == 0) {
+    if (h->pidfd >= 0 && pl_pidfd_reap(h->pidfd, false, &end) == 0) {
         m.signal = end.signal;
         m.status = end.status;
         m.core = end.core;

@@ -78,7 +78,7 @@ TEST(too_few_descriptors, .limit_s = 60)
             close_processes(ex);
         } else {
             failed++;
-            CHECK_INT(e, ==, -EMFILE);
+            CHECK(e == -EMFILE || e == -EAGAIN); // here, or in the process that forks
             CHECK(plait_last_error()[0]);
         }
         CHECK_INT(count_fds(), ==, fds);
