@@ -5,7 +5,7 @@
  * DESIGN
  *   A future, a scope's child and an open scope each embed a struct pl_notify. Its phase:
  *
- *       QUEUED --claim--> RUNNING --end--> ENDED
+ *       QUEUED --claim--> RUNNING --end--> ENDED    (or QUEUED --withdraw--> ENDED)
  *                            |                ^
  *                          post              end (waits until the message was handled)
  *                            v                |
@@ -52,6 +52,14 @@ static inline bool pl_notify_claim(struct pl_notify *n)
 {
     uint32_t queued = PL_PHASE_QUEUED;
     return atomic_compare_exchange_strong(&n->phase, &queued, PL_PHASE_RUNNING);
+}
+
+/* It shall not start: true for exactly one caller, unless it has been claimed. Not RUNNING meanwhile: it
+ * has no strand. */
+static inline bool pl_notify_withdraw(struct pl_notify *n)
+{
+    uint32_t queued = PL_PHASE_QUEUED;
+    return atomic_compare_exchange_strong(&n->phase, &queued, PL_PHASE_ENDED);
 }
 
 /* Ends: nobody refers to *n any more. On the strand that runs it. */

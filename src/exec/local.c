@@ -19,7 +19,7 @@ static int submit(struct plait_executor *ex, plait_future *f)
 static void cancel(struct plait_executor *ex, plait_future *f)
 {
     (void)ex;
-    if (pl_notify_claim(&f->notify)) {
+    if (pl_notify_withdraw(&f->notify)) {
         pl_future_ref(f); /* the queue has its own, which it gives back when it finds the job */
         enum plait_reason reason = pl_cancel_reason(&f->cancel);
         pl_future_complete(f, pl_reason_code(reason), reason);
