@@ -122,7 +122,9 @@ static bool look(struct pl_sched *s, int64_t tick)
     for (uint32_t i = 0; i < used; i++) {
         struct pl_worker *w = &s->workers[i];
         blocked += is_blocked(w, &m->samples[i], now, tick);
-        awake |= atomic_load_explicit(&w->state, memory_order_relaxed) == PL_WORKER_RUNNING;
+        /* Sequentially consistent, after the swap to DEEP: pairs with pl_monitor_rouse(). One of the
+         * two sees the other. */
+        awake |= atomic_load(&w->state) == PL_WORKER_RUNNING;
         if (s->slots == 1)
             report_stall(s, w, &m->samples[i], now);
     }
@@ -158,7 +160,8 @@ void pl_monitor_rouse(struct pl_sched *s)
 {
     struct pl_monitor *m = s->monitor;
     uint32_t deep = DEEP;
-    if (m && atomic_load_explicit(&m->word, memory_order_relaxed) == DEEP &&
+    /* Sequentially consistent, after the worker was taken out of SLEEPING: pairs with look(). */
+    if (m && atomic_load(&m->word) == DEEP &&
         atomic_compare_exchange_strong(&m->word, &deep, WATCHING))
         pl_futex_wake(&m->word, 1);
 }
