@@ -102,13 +102,17 @@ static const struct pl_executor_ops pool_ops = {
     .help = pl_pool_help,
 };
 
-// Waits until every worker has been forked; the supervisor does not run yet.
-static int await_start(struct pl_pool *p)
+// How many forks may be under way while the executor opens: both sides write to the control socket,
+// and neither may fill it while the other does not read.
+#define FORKS_AT_ONCE 16
+
+// Waits until `wanted` workers have been forked; the supervisor does not run yet.
+static int await_forked(struct pl_pool *p, unsigned wanted)
 {
     struct pl_after after;
     pl_after_init(&after);
     int64_t deadline = pl_clock_after(START_NS);
-    for (unsigned forked = 0; forked < p->hand_count;) {
+    for (unsigned forked = 0; forked < wanted;) {
         int e = pl_zygote_receive(p, &after);
         if (e == -EAGAIN)
             e = pl_fd_wait_readable(p->zygote.control, deadline);
@@ -131,10 +135,13 @@ static int start(struct pl_pool *p)
     if (e < 0 && e != -EPIPE)
         return pl_fail(e, "the process that forks workers cannot be started: %s",
                        plait_strerror(e));
-    for (unsigned i = 0; e == 0 && i < p->hand_count; i++)
+    for (unsigned i = 0; e == 0 && i < p->hand_count; i++) {
         e = pl_hand_fork(p, &p->hands[i]);
+        if (e == 0 && i % FORKS_AT_ONCE == 0)
+            e = await_forked(p, i);
+    }
     if (e == 0)
-        e = await_start(p);
+        e = await_forked(p, p->hand_count);
     if (e == -EPIPE)
         return pl_fail(-EAGAIN, "the process that forks workers ended at its start");
     if (e == -ETIMEDOUT)
