@@ -5,9 +5,9 @@
  * DESIGN
  *   A worker changes its heartbeat whenever it looks around. One whose heartbeat stands still while
  *   it is not asleep is inside a task. The CPU clock of its thread tells the two cases apart: a
- *   clock that runs with the wall clock computes, and is left alone; one that stands is blocked in
- *   a foreign call. Either is asked to look around at its next turn, so that timers are a few ticks
- *   late at most.
+ *   clock that runs with the wall clock computes, and is left alone; one that stands though
+ *   the thread does not wait for a CPU is blocked in a foreign call. Either is asked to look around
+ *   at its next turn, so that timers are a few ticks late at most.
  *
  *   Threads: for each blocked worker one spare worker may take unstarted tasks; spares beyond the
  *   number of blocked workers run what they have started and take nothing new (pl_sched_may_take).
@@ -71,7 +71,11 @@ static bool is_blocked(struct pl_worker *w, struct sample *x, int64_t now, int64
     atomic_store_explicit(&w->hurry, 1, memory_order_relaxed);
     /* A tenth: a blocked call that is interrupted now and then is still blocked. */
     x->still = used * 10 < tick ? x->still + 1 : 0;
-    return x->still >= BLOCKED_TICKS;
+    if (x->still < BLOCKED_TICKS)
+        return false;
+    /* On a busy machine a thread that computes may not have had its turn for long.
+     * Relaxed: the id does not change any more. */
+    return !pl_thread_is_runnable(atomic_load_explicit(&w->thread_id, memory_order_relaxed));
 }
 
 static bool others_wait(struct pl_sched *s, struct pl_worker *w)

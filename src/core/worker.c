@@ -10,6 +10,7 @@
 #include "os/clock.h"
 #include "os/random.h"
 #include "os/segv.h"
+#include "os/thread.h"
 
 /* Stacks that nobody needed for so long go back to the kernel, but for a few. */
 #define TRIM_NS    PLAIT_SECOND
@@ -394,6 +395,7 @@ void pl_worker_run(struct pl_worker *w)
     struct pl_sched *s = w->sched;
     void *altstack = s->ex.options.report_overflow ? pl_altstack_init() : NULL;
     pl_worker_enter(w);
+    atomic_store_explicit(&w->thread_id, pl_thread_id(), memory_order_relaxed);
     for (;;) {
         pl_worker_turn(w, UINT32_MAX);
         if (search(w))

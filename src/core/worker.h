@@ -57,6 +57,7 @@ struct pl_worker {
     bool stopped;                         /* has told its fibers about the shutdown */
     uint64_t rng;
     pthread_t thread;
+    _Atomic int thread_id; /* the kernel's; 0 until it runs; the monitor's */
 
     /* shared */
     _Alignas(64) struct pl_deque deque;

@@ -3,9 +3,11 @@
 #include "os/thread.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -82,6 +84,20 @@ int64_t pl_thread_clock_read(clockid_t clock)
     if (clock_gettime(clock, &t) < 0)
         return -errno;
     return t.tv_sec * PL_SECOND + t.tv_nsec;
+}
+
+bool pl_thread_is_runnable(int id)
+{
+    char path[48], line[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", id);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t n = read(fd, line, sizeof line - 1);
+    close(fd);
+    line[n > 0 ? n : 0] = 0;
+    const char *name_end = strrchr(line, ')'); // "id (name) state ...": a name may hold anything
+    return name_end && name_end[1] == ' ' && name_end[2] == 'R';
 }
 
 void pl_thread_yield(void)

@@ -4,6 +4,7 @@
 #define PL_OS_THREAD_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
@@ -33,6 +34,10 @@ int pl_thread_clock(pthread_t thread, clockid_t *clock);
 
 // Nanoseconds, or a negative errno when the thread has ended.
 int64_t pl_thread_clock_read(clockid_t clock);
+
+// Whether a thread of this process wants a CPU: it runs, or waits for its turn to run. False where
+// the kernel does not say.
+bool pl_thread_is_runnable(int id);
 
 // Lets another thread run.
 void pl_thread_yield(void);
