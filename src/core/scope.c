@@ -398,8 +398,7 @@ static inline void join_here(struct pl_scope *s)
         if (!job)
             return;
         struct pl_child *c = PL_CONTAINER(job, struct pl_child, notify.job);
-        if (job->run == run && c->scope == s &&
-            pl_fiber_has_room(pl_fiber_of(s->owner))) {
+        if (job->run == run && c->scope == s && pl_fiber_has_room(pl_fiber_of(s->owner))) {
             run_here(s, c);
             continue;
         }

@@ -17,7 +17,7 @@
 #include <errno.h>
 #include <plait/sync.h>
 
-#define ROUND 0x100000u
+#define ROUND   0x100000u
 #define ARRIVED 0xfffffu
 
 void plait_barrier_init(plait_barrier *b, uint32_t parties)

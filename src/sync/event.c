@@ -7,21 +7,21 @@
  *  | how many times it was set              | SET |
  *  +----------------------------------------+-----+
  *
- * Who waits goes on when it was set, even if it is no longer; and not when he is woken by a set that
- * was before the reset that he saw: the count tells the two apart.
+ * Who waits goes on when it was set, even if it is no longer; and not when he is woken by a set
+ * that was before the reset that he saw: the count tells the two apart.
  */
 #include "core/park.h"
 #include <errno.h>
 #include <plait/sync.h>
 
-#define SET 1u
+#define SET       1u
 #define ONCE_MORE 2u
 
 void plait_event_set(plait_event *e)
 {
     uint32_t old = __atomic_load_n(&e->private_, __ATOMIC_RELAXED), new;
     do
-        new = old & SET ? old : (old + ONCE_MORE) | SET;
+        new = old &SET ? old : (old + ONCE_MORE) | SET;
     /* Also when it is set: pairs with the acquire of whoever sees it set from now on. */
     while (!__atomic_compare_exchange_n(&e->private_, &old, new, false, __ATOMIC_SEQ_CST,
                                         __ATOMIC_RELAXED));
