@@ -172,6 +172,7 @@ struct pl_pool {
     uint64_t submits; // tasks handed out directly or queued
     int64_t audit_at; // PL_FOREVER: nothing was submitted for a while
     uint64_t audit_submits;
+    int64_t leader_doze_ns; // the leader's
     bool leader, ticking, broken;
     bool woken; // a worker was asleep when it was given something
     char broken_why[192];

@@ -23,7 +23,7 @@
 #include "os/clock.h"
 
 // How long a waiting thread looks at the rings before it sleeps: about what waking it costs.
-#define DOZE_NS 50000
+#define DOZE_MOST_NS 50000
 
 void pl_after_init(struct pl_after *after)
 {
@@ -345,7 +345,8 @@ static void wake_leader(struct pl_waiter *w, plait_future *f)
         pl_bell_ring(led->pool->leader_bell);
 }
 
-// Looks at the rings until f is done (true), or nothing has come for a while.
+// Looks at the rings until f is done (true), or nothing has come for a while; for how long follows
+// from whether that helped of late: on a crowded machine the worker waits for our core.
 static bool doze(struct pl_pool *p, plait_future *f, int64_t deadline)
 {
     struct pl_after after;
@@ -356,6 +357,7 @@ static bool doze(struct pl_pool *p, plait_future *f, int64_t deadline)
             pl_after_init(&after);
             pl_pool_reap(p, &after);
             pl_pool_unlock(p, &after);
+            p->leader_doze_ns = DOZE_MOST_NS;
             until = 0;
             continue;
         }
@@ -367,10 +369,12 @@ static bool doze(struct pl_pool *p, plait_future *f, int64_t deadline)
             return false;
         if (round % 16 == 0) {
             int64_t now = pl_now();
-            if (until == 0)
-                until = now + DOZE_NS < deadline ? now + DOZE_NS : deadline;
-            else if (now >= until)
+            if (until == 0) {
+                until = now + p->leader_doze_ns < deadline ? now + p->leader_doze_ns : deadline;
+            } else if (now >= until) {
+                p->leader_doze_ns /= 2;
                 return false;
+            }
         }
         for (int i = 0; i < 4; i++)
             pl_relax();
