@@ -54,12 +54,11 @@ struct plait_notice {
 struct plait_options {
     size_t size; /* sizeof(struct plait_options): set by plait_open() */
     enum plait_kind kind;
-    unsigned workers; /* default: the CPUs this process may use (affinity, cgroup limit);
+    unsigned workers;   /* default: the CPUs this process may use (affinity, cgroup limit);
                                   PLAIT_FIBERS has always one; at most 1024 */
-    const char *name; /* for messages and traces; copied; default: the kind's name */
-    size_t
-        stack_bytes; /* of a task; default 64 KiB on fibers, 256 KiB elsewhere. One that its parent
-                           runs while it waits in plait_scope_end() has three quarters of it */
+    const char *name;   /* for messages and traces; copied; default: the kind's name */
+    size_t stack_bytes; /* of a task; default 64 KiB on fibers, 256 KiB elsewhere; three quarters
+                           of it for one that its parent runs while it waits in a scope's end */
     size_t queue_limit; /* tasks that may wait to start; default 1,048,576 */
     enum plait_when_full when_full;
     enum plait_io_backend io;

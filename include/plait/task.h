@@ -90,6 +90,9 @@ PLAIT_END
 #define PLAIT_SIGNATURE_(fn, In, Out)                                                              \
     _Static_assert(_Generic(&fn, int (*)(const In *, Out *) : 1, default : 0),                     \
                    "PLAIT_TASK: not of the type int " #fn "(const In *, Out *)")
+#define PLAIT_ALIGNMENT_(fn, In, Out)                                                              \
+    _Static_assert(_Alignof(In) <= 16 && _Alignof(Out) <= 16,                                      \
+                   "PLAIT_TASK: " #fn " has a type that is aligned to more than 16 bytes")
 /* A pointer that must point to T (or be untyped); anything else does not compile. */
 #define PLAIT_IN_PTR_(T, p)                                                                        \
     _Generic((p), const T * : (p), T * : (p), const void * : (p), void * : (p))
@@ -114,19 +117,24 @@ template <class T> inline const void *plait_address_(const T &object)
 #define PLAIT_BYTES_(T)  plait_object_<T>::bytes
 #define PLAIT_SIGNATURE_(fn, In, Out)                                                              \
     static int (*const fn##_plait_checked)(const In *, Out *) __attribute__((unused)) = fn
+#define PLAIT_ALIGNMENT_(fn, In, Out)                                                              \
+    static_assert(alignof(In) <= 16 && alignof(Out) <= 16,                                         \
+                  "PLAIT_TASK: " #fn " has a type that is aligned to more than 16 bytes")
 #define PLAIT_IN_PTR_(T, p)    static_cast<const T *>(p)
 #define PLAIT_OUT_PTR_(T, p)   static_cast<T *>(p)
 #define PLAIT_LITERAL_(T, ...) plait_address_<T>(__VA_ARGS__)
 
 #endif
 
-/* Declares `int fn(const In *, Out *)`, which must be visible here, as a task. File scope. */
+/* Declares `int fn(const In *, Out *)`, which must be visible here, as a task. File scope. The
+ * types are aligned to 16 bytes at most. */
 #define PLAIT_TASK(fn, In, Out)                                                                    \
     typedef In fn##_plait_in_type;                                                                 \
     typedef Out fn##_plait_out_type;                                                               \
     typedef PLAIT_OBJECT_(fn##_plait_in_type) fn##_plait_in;                                       \
     typedef PLAIT_OBJECT_(fn##_plait_out_type) fn##_plait_out;                                     \
     PLAIT_SIGNATURE_(fn, fn##_plait_in_type, fn##_plait_out_type);                                 \
+    PLAIT_ALIGNMENT_(fn, fn##_plait_in, fn##_plait_out);                                           \
     static int fn##_plait_run(const void *in, void *out)                                           \
     {                                                                                              \
         return fn((const fn##_plait_in_type *)in, (fn##_plait_out_type *)out);                     \
