@@ -126,8 +126,8 @@ static bool look(struct pl_sched *s, int64_t tick)
     for (uint32_t i = 0; i < used; i++) {
         struct pl_worker *w = &s->workers[i];
         blocked += is_blocked(w, &m->samples[i], now, tick);
-        /* Sequentially consistent, after the swap to DEEP: pairs with pl_monitor_rouse(). One of the
-         * two sees the other. */
+        /* Sequentially consistent, after the swap to DEEP: pairs with pl_monitor_rouse(). One of
+         * the two sees the other. */
         awake |= atomic_load(&w->state) == PL_WORKER_RUNNING;
         if (s->slots == 1)
             report_stall(s, w, &m->samples[i], now);

@@ -54,8 +54,8 @@ static inline bool pl_notify_claim(struct pl_notify *n)
     return atomic_compare_exchange_strong(&n->phase, &queued, PL_PHASE_RUNNING);
 }
 
-/* It shall not start: true for exactly one caller, unless it has been claimed. Not RUNNING meanwhile: it
- * has no strand. */
+/* It shall not start: true for exactly one caller, unless it has been claimed. Not RUNNING
+ * meanwhile: it has no strand. */
 static inline bool pl_notify_withdraw(struct pl_notify *n)
 {
     uint32_t queued = PL_PHASE_QUEUED;

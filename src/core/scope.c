@@ -526,8 +526,7 @@ int plait_shield(int64_t deadline, int (*fn)(void *arg), void *arg)
     s->clean = 0;
     int result = fn(arg);
     if (s->scope != scope || s->cancel != &shield)
-        PL_BUG(
-            "the function that plait_shield() runs must end the scopes that it begins, and no other");
+        PL_BUG("what plait_shield() runs must end the scopes that it begins, and no other");
     enter(s, scope, outside);
     s->clean = 0;
     return result;

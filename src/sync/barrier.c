@@ -29,11 +29,13 @@ void plait_barrier_init(plait_barrier *b, uint32_t parties)
 
 static uint32_t look(const plait_barrier *b)
 {
+    /* Acquire: pairs with the release of the swap. */
     return __atomic_load_n(&b->private_state, __ATOMIC_ACQUIRE);
 }
 
 static bool swap(plait_barrier *b, uint32_t old, uint32_t new)
 {
+    /* Acquire-release: pairs with itself and with look(), among those who meet. */
     return __atomic_compare_exchange_n(&b->private_state, &old, new, false, __ATOMIC_ACQ_REL,
                                        __ATOMIC_RELAXED);
 }
