@@ -55,7 +55,7 @@ struct plait_options {
     size_t size; /* sizeof(struct plait_options): set by plait_open() */
     enum plait_kind kind;
     unsigned workers;   /* default: the CPUs this process may use (affinity, cgroup limit);
-                                  PLAIT_FIBERS has always one; at most 1024 */
+                           PLAIT_FIBERS has always one; at most 1024 */
     const char *name;   /* for messages and traces; copied; default: the kind's name */
     size_t stack_bytes; /* of a task; default 64 KiB on fibers, 256 KiB elsewhere; three quarters
                            of it for one that its parent runs while it waits in a scope's end */
@@ -63,12 +63,12 @@ struct plait_options {
     enum plait_when_full when_full;
     enum plait_io_backend io;
     unsigned spare_workers; /* PLAIT_THREADS: threads that may be added while tasks block in
-                                  foreign calls; default 64; also the bound of plait_blocking() */
+                               foreign calls; default 64; also the bound of plait_blocking() */
     bool no_spare;          /* never add any */
     bool foreign;           /* PLAIT_FIBERS: no thread of its own; the caller drives it with
-                                  plait_fd() and plait_turn() */
+                               plait_fd() and plait_turn() */
     bool report_overflow;   /* install a SIGSEGV handler that names the task whose stack
-                                  overflowed, then lets the signal take its course */
+                               overflowed, then lets the signal take its course */
     int64_t stall_ns;       /* report a loop stalled for longer; default 200 ms */
     void (*notice)(const struct plait_notice *n, void *arg); /* default: a line on stderr */
     void *notice_arg;
