@@ -41,8 +41,7 @@ static int writes(const void *in, void *out)
 }
 PLAIT_TASK(writes, void, void);
 
-/* Leaves one idle thread in the pool, then asks for two: the idle one must not be counted on twice.
- * */
+/* Leaves one idle thread in the pool, then asks for two: it must not be counted on twice. */
 static int both(const void *in, void *out)
 {
     (void)in, (void)out;
