@@ -186,13 +186,14 @@ static void tell_fibers(struct pl_worker *w)
         pl_strand_interrupt(&f->strand);
 }
 
-/* Everything that happens outside and wants to be looked at now and then. */
-static void look_around(struct pl_worker *w)
+/* Everything that happens outside and wants to be looked at now and then. A worker that is busy also
+ * submits what was started (`submit`); one that is about to sleep does so when it sleeps. */
+static void look_around(struct pl_worker *w, bool submit)
 {
     pl_worker_count(&w->heartbeat);
     pl_worker_receive(w);
     run_timers(w);
-    if (pl_loop_ready(&w->loop))
+    if (pl_loop_ready(&w->loop) || (submit && w->loop.fresh))
         pl_loop_poll(&w->loop, 0);
     /* Acquire: pairs with the swap in plait_shutdown(), before which the root was marked; a fiber
      * that looked and did not see the mark would not be told again. */
@@ -275,7 +276,7 @@ static bool step(struct pl_worker *w)
         /* Relaxed, and only when it is set: the line is the monitor's too. */
         if (PL_UNLIKELY(atomic_load_explicit(&w->hurry, memory_order_relaxed)))
             atomic_store_explicit(&w->hurry, 0, memory_order_relaxed);
-        look_around(w);
+        look_around(w, true);
         w->credit = PL_FAIRNESS;
         if (atomic_load_explicit(&w->sched->inject_count, memory_order_relaxed) > 0 &&
             run_foreign(w))
@@ -283,7 +284,7 @@ static bool step(struct pl_worker *w)
     }
     if (run_own(w))
         return true;
-    look_around(w);
+    look_around(w, false);
     if (w->ready)
         return true;
     return run_foreign(w);

@@ -135,6 +135,7 @@ void pl_loop_start(struct pl_loop *l, struct pl_op *op)
         PL_BUG("an operation (code %d, fd %d) is started while it is in flight", (int)op->code,
                op->fd);
     l->inflight++;
+    l->fresh = true;
     op->next = op->prev = NULL;
     l->vtable->start(l, op);
 }
@@ -192,6 +193,7 @@ int pl_loop_poll(struct pl_loop *l, int64_t deadline)
     if (PL_UNLIKELY(l->polling))
         PL_BUG("pl_loop_poll is called from a done callback");
     l->polling = true;
+    l->fresh = false;
     int n = l->vtable->poll(l, deadline);
     l->polling = false;
     l->armed = false;

@@ -131,6 +131,7 @@ struct pl_loop {
     _Atomic uint32_t wake_word; /* loop.c draws its states */
     enum pl_backend backend;    /* the one in use: never AUTO after pl_loop_init */
     bool polling;
+    bool fresh; /* something was started since the last poll began */
     bool armed; /* a foreign loop waits for us */
     bool owned;
     pthread_t owner; /* the thread that polls */

@@ -119,6 +119,22 @@ static int yield_until_told(const void *nothing, void *out)
 }
 PLAIT_TASK(yield_until_told, void, void);
 
+// Nor do they keep I/O that was started from being submitted.
+CONFORM_LOCAL(io_among_tasks_that_yield)
+{
+    plait_future *yielding, *reading;
+    CHECK_INT(plait_submit(ex, &yielding, yield_until_told, { 0 }), ==, 0);
+    count_wait(0, 1);
+    CHECK_INT(plait_submit(ex, &reading, wait_at, { 0 }), ==, 0);
+    count_wait(0, 2);
+    gate_open(0, 1);
+    CHECK_INT(plait_result(reading, NULL), ==, 0);
+    count_up(1);
+    CHECK_INT(plait_result(yielding, NULL), ==, 0);
+    plait_free(reading);
+    plait_free(yielding);
+}
+
 static int tell(const void *nothing, void *out)
 {
     (void)nothing, (void)out;
