@@ -3,7 +3,8 @@
 //
 // Errors. Every call that can fail returns an int (ssize_t where it counts bytes): 0 or more is
 // success, a negative value is a negated errno. Nothing is ever left in `errno`, and outputs are
-// untouched on failure.
+// untouched on failure (but the result of a task that fails in a scope or a map, which the task
+// writes in place).
 //
 // Time. Deadlines are absolute, on the monotonic clock, in nanoseconds. 0 and PLAIT_NEVER both mean
 // "no deadline", so that a zeroed options structure waits for ever.

@@ -136,7 +136,8 @@ PLAIT_API plait_executor *plait_self(void);
  * submitting, call plait_turn() on the thread that opened the executor. It runs what is ready,
  * never waits, and returns how many tasks and completions it ran, or
  * -EINVAL  the executor has a thread of its own, or another thread opened it
- * plait_close() on that thread drives it to its end. */
+ * plait_close() on that thread drives it to its end. Waiting on that thread for one of its tasks
+ * (plait_result(), a scope's end) waits for ever: nobody drives. Use plait_on_done(). */
 PLAIT_API int plait_fd(plait_executor *ex);
 PLAIT_API int plait_turn(plait_executor *ex);
 
