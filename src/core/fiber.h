@@ -33,8 +33,8 @@ static inline struct pl_fiber *pl_fiber_of(struct pl_strand *s)
     return (struct pl_fiber *)s;
 }
 
-/* A fiber that will run the job when it is switched to, on w's thread; NULL when memory is short.
- * */
+/* A fiber that will run the job when it is switched to, on w's thread; NULL when memory is
+ * short. */
 struct pl_fiber *pl_fiber_for(struct pl_worker *w, struct pl_job *job);
 
 /* Frees the fibers that wait for a job. On the worker's thread, or after its end. */
@@ -46,8 +46,8 @@ void pl_fiber_free(struct pl_worker *w, struct pl_fiber *f);
 /* Suspends the calling fiber until pl_worker_ready(). */
 void pl_fiber_suspend(struct pl_fiber *f);
 
-/* Lets the other ready fibers of its worker run, or when there are none a job that has not started.
- * */
+/* Lets the other ready fibers of its worker run, or when there are none a job that has not
+ * started. */
 void pl_fiber_yield(struct pl_fiber *f);
 
 /* The message that makes a fiber ready. */

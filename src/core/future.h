@@ -28,8 +28,8 @@
 #include "core/notify.h"
 
 /* Something to be told when a future ends. Lives in the frame of who waits, or on the heap for
- * callbacks. `fire` is called under the list's lock: it must not wait nor touch the future's list.
- * */
+ * callbacks. `fire` is called under the list's lock: it must not wait nor touch the future's
+ * list. */
 struct pl_waiter {
     struct pl_waiter *next;
     void (*fire)(struct pl_waiter *w, plait_future *f);
@@ -128,8 +128,8 @@ int pl_future_make(plait_future **ret, struct plait_executor *ex, const struct p
                    const void *in, const struct plait_submit_options *options);
 int pl_future_submit(plait_future *f);
 
-/* Waits until it has ended: 0, -ETIMEDOUT at the deadline, or why the calling strand is cancelled.
- * */
+/* Waits until it has ended: 0, -ETIMEDOUT at the deadline, or why the calling strand is
+ * cancelled. */
 int pl_future_wait(plait_future *f, int64_t deadline);
 
 /* Waits until it has ended, whatever happens to the caller. */

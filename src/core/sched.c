@@ -304,8 +304,8 @@ int pl_sched_add_worker(struct pl_sched *s)
     int e = pl_worker_init(w, s, index);
     if (e < 0)
         return e;
-    /* Release: pairs with the acquire loads of `used`; before the thread, which may be looked for.
-     * */
+    /* Release: pairs with the acquire loads of `used`; before the thread, which may be looked
+     * for. */
     atomic_store_explicit(&s->used, index + 1, memory_order_release);
     if (s->foreign)
         return 0;

@@ -189,8 +189,8 @@ enum plait_reason pl_strand_reason(const struct pl_strand *s, const struct pl_ca
 
 int pl_strand_marked_slow(struct pl_strand *s)
 {
-    /* The count is read before the walk: what is marked meanwhile makes the next look walk again.
-     * */
+    /* The count is read before the walk: what is marked meanwhile makes the next look walk
+     * again. */
     uint64_t epoch = atomic_load(&pl_cancel_epoch);
     enum plait_reason reason = pl_strand_reason(s, s->cancel);
     if (reason == PLAIT_REASON_NONE)

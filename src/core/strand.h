@@ -53,8 +53,8 @@ struct pl_wait {
                                              on the worker's thread. NULL: fire */
 };
 
-/* The calling strand. Never NULL. Not to be cached across a wait by callers on plain threads only.
- * */
+/* The calling strand. Never NULL. Not to be cached across a wait by callers on plain threads
+ * only. */
 struct pl_strand *pl_strand_current(void);
 
 static inline void pl_wait_init(struct pl_wait *w, struct pl_strand *s)
@@ -80,8 +80,8 @@ void pl_wait_uninterrupted(struct pl_wait *w);
  * a plain thread's strand, on any. */
 void pl_strand_interrupt(struct pl_strand *s);
 
-/* A plain thread's `waiting` and `scope` change under this lock. Short, never held while waiting.
- * */
+/* A plain thread's `waiting` and `scope` change under this lock. Short, never held while
+ * waiting. */
 void pl_strand_lock(struct pl_strand *s);
 void pl_strand_unlock(struct pl_strand *s);
 

@@ -77,8 +77,8 @@ static inline void pl_worker_count(_Atomic uint64_t *counter)
                           memory_order_release);
 }
 
-/* The worker of the calling thread, or NULL. Not inlined: compilers cache thread-local addresses.
- * */
+/* The worker of the calling thread, or NULL. Not inlined: compilers cache thread-local
+ * addresses. */
 struct pl_worker *pl_worker_current(void);
 
 /* The same, for where every instruction counts, and in functions that do not switch stacks. */

@@ -86,8 +86,8 @@ static void item_ended(struct map *m, size_t i, int code)
 static void items_ended(struct map *m, size_t count)
 {
     /* Acquire-release: the last one sees all results. The wait is fired under the lock, so that a
-     * cancelled caller can exchange it; the lock's memory is the caller's, who takes it once more.
-     * */
+     * cancelled caller can exchange it; the lock's memory is the caller's, who takes it once
+     * more. */
     if (atomic_fetch_sub_explicit(&m->left, count, memory_order_acq_rel) != count)
         return;
     pl_lock(&m->lock);

@@ -151,8 +151,8 @@ void plait_stream_close(plait_stream *s)
     for (size_t i = 0; i < s->options.window; i++)
         if (s->entries[i].future) {
             pl_future_join(s->entries[i].future);
-            /* Who ended it may still be on its way through the waiters, to the mail in the entry.
-             * */
+            /* Who ended it may still be on its way through the waiters, to the mail in the
+             * entry. */
             pl_future_unwatch(s->entries[i].future, &s->entries[i].mail.waiter);
             pl_future_unref(s->entries[i].future);
         }

@@ -38,8 +38,8 @@ static void interrupt(struct pl_wait *w)
     pl_loop_cancel(&o->strand->worker->loop, &o->op);
 }
 
-/* The code of an operation that was ended early: by the scope, by its own deadline, or by a close.
- * */
+/* The code of an operation that was ended early: by the scope, by its own deadline, or by a
+ * close. */
 static int64_t ended_early(struct operation *o)
 {
     int e = pl_strand_cancelled(o->strand);

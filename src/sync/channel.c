@@ -193,8 +193,8 @@ static int get_now(plait_channel *c, void *value, const struct choice *self)
     if (stored)
         pl_store_get(&c->store, value);
     if (putter) {
-        /* Into the place that has just become free, or where there is none straight to the getter.
-         * */
+        /* Into the place that has just become free, or where there is none straight to the
+         * getter. */
         if (stored)
             putter->what->code = pl_store_put(&c->store, putter->what->value);
         else

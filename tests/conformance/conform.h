@@ -72,8 +72,8 @@ int place_open(plait_executor **ret, const struct place *on, struct plait_option
 void conform_run(const struct place *on, void (*body)(plait_executor *ex, const struct place *on));
 void conform_run_bare(const struct place *on, void (*body)(const struct place *on));
 
-/* ---- the board ---------------------------------------------------------------------------------
- * */
+/* ---- the board
+ * --------------------------------------------------------------------------------- */
 
 /* Adds one; anywhere. Returns the new value. */
 unsigned count_up(unsigned counter);
@@ -93,8 +93,8 @@ int gate_pass(unsigned gate);
 void gate_block(unsigned gate);
 int gate_fd(unsigned gate); /* the reading end */
 
-/* ---- what a process holds ----------------------------------------------------------------------
- * */
+/* ---- what a process holds
+ * ---------------------------------------------------------------------- */
 
 struct holdings {
     int fds, threads, children, mappings;
