@@ -36,9 +36,9 @@ PLAIT_API int plait_io_connect(int fd, const struct sockaddr *address, socklen_t
 PLAIT_API int plait_io_open(const char *path, int flags, unsigned mode);
 PLAIT_API int plait_io_fsync(int fd);
 
-/* Calls that wait on fd in tasks of the same worker return -ECANCELED; end those of others first, by
- * shutdown() or a cancel. The descriptor is closed whatever is returned, also in a cancelled scope.
- */
+/* Calls that wait on fd in tasks of the same worker return -ECANCELED; end those of others first,
+ * by shutdown() or a cancel. The descriptor is closed whatever is returned, also in a cancelled
+ * scope. */
 PLAIT_API int plait_io_close(int fd);
 
 /* Waits until fd has one of the POLL* events: those it has, or -ETIMEDOUT at the deadline. */

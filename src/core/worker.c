@@ -186,7 +186,7 @@ static void tell_fibers(struct pl_worker *w)
         pl_strand_interrupt(&f->strand);
 }
 
-/* Everything that happens outside and wants to be looked at now and then. A worker that is busy also
+/* Everything that happens outside and wants to be looked at now and then. A busy worker also
  * submits what was started (`submit`); one that is about to sleep does so when it sleeps. */
 static void look_around(struct pl_worker *w, bool submit)
 {
