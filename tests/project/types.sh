@@ -125,6 +125,7 @@ static int g(const struct other *r, long *n) { return r && n; } PLAIT_TASK(g, st
 static long g(const struct range *r, long *n) { return r && n; } PLAIT_TASK(g, struct range, long);
 static int g(struct range *r) { return r != 0; } PLAIT_TASK(g, struct range, long);
 static int g(const struct range *r, long *n) { return r && n; } PLAIT_TASK_BYTES(g);
+struct w { char c[64]; } __attribute__((aligned(64))); static int g(const struct w *w, long *n) { return w && n; } PLAIT_TASK(g, struct w, long);
 END
 }
 
