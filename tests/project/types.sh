@@ -8,6 +8,7 @@ prelude='
 #include <plait.h>
 struct range { long from, to; };
 struct other { char *text; };
+struct wide { char c[64]; } __attribute__((aligned(64)));
 static int count(const struct range *r, long *n) { *n = r->to - r->from; return 0; }
 static int quiet(const struct range *r, void *none) { (void)none; return r->from > 0; }
 static int plain(const void *none, long *n) { (void)none; *n = 1; return 0; }
@@ -125,7 +126,7 @@ static int g(const struct other *r, long *n) { return r && n; } PLAIT_TASK(g, st
 static long g(const struct range *r, long *n) { return r && n; } PLAIT_TASK(g, struct range, long);
 static int g(struct range *r) { return r != 0; } PLAIT_TASK(g, struct range, long);
 static int g(const struct range *r, long *n) { return r && n; } PLAIT_TASK_BYTES(g);
-struct w { char c[64]; } __attribute__((aligned(64))); static int g(const struct w *w, long *n) { return w && n; } PLAIT_TASK(g, struct w, long);
+static int g(const struct wide *w, long *n) { return w && n; } PLAIT_TASK(g, struct wide, long);
 END
 }
 
