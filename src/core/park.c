@@ -57,14 +57,22 @@ static bool join(struct bucket *b, struct parked *p, uint32_t expect)
     return same;
 }
 
-int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, uint32_t *token)
+/* Since when the waiter has waited; 0 where nobody asks. */
+static int64_t waiting_since(struct pl_patience *p)
+{
+    if (p && p->since == 0)
+        p->since = pl_now();
+    return p ? p->since : 0;
+}
+
+int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, struct pl_patience *patience)
 {
     struct pl_strand *s = pl_strand_current();
     int e = pl_strand_cancelled(s);
     if (e < 0)
         return e;
     struct bucket *b = bucket_of(word);
-    struct parked p = { .word = word, .since = pl_now() };
+    struct parked p = { .word = word, .since = waiting_since(patience) };
     pl_wait_init(&p.wait, s);
     if (!join(b, &p, expect))
         return -EAGAIN;
@@ -74,16 +82,16 @@ int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, uint32_t *token)
     if (!woken)
         remove_parked(b, &p);
     pl_unlock(&b->lock);
-    if (woken && token)
-        *token = p.token;
+    if (woken && patience)
+        patience->token = p.token;
     if (woken)
         return 0;
     return why == PL_WAIT_TIMEOUT ? -ETIMEDOUT : pl_strand_code(s);
 }
 
-int pl_park_uninterrupted(uint32_t *word, uint32_t expect, uint32_t *token)
+int pl_park_uninterrupted(uint32_t *word, uint32_t expect, struct pl_patience *patience)
 {
-    struct parked p = { .word = word, .since = pl_now() };
+    struct parked p = { .word = word, .since = waiting_since(patience) };
     pl_wait_init(&p.wait, pl_strand_current());
     struct bucket *b = bucket_of(word);
     if (!join(b, &p, expect))
@@ -91,8 +99,8 @@ int pl_park_uninterrupted(uint32_t *word, uint32_t expect, uint32_t *token)
     pl_wait_uninterrupted(&p.wait);
     pl_lock(&b->lock); /* until who fired has let go of it */
     pl_unlock(&b->lock);
-    if (token)
-        *token = p.token;
+    if (patience)
+        patience->token = p.token;
     return 0;
 }
 

@@ -16,19 +16,26 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* One waiter, over all the times that it parks: one that is woken, finds the lock taken and parks
+ * again has waited since the first time. Zeroed at first. */
+struct pl_patience {
+    int64_t since;  /* when it first parked; 0: not yet */
+    uint32_t token; /* what the last waker passed */
+};
+
 /* Waits while *word == expect. 0: woken; -EAGAIN: it differed; -ETIMEDOUT at the deadline,
- * -ETIMEDOUT or -ECANCELED by the scope. `token` (may be NULL) receives what the waker passed. */
-int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, uint32_t *token);
+ * -ETIMEDOUT or -ECANCELED by the scope. `p` may be NULL where wakers pass nothing. */
+int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, struct pl_patience *p);
 
 /* The same, but neither a deadline nor a cancel ends it: 0 or -EAGAIN. */
-int pl_park_uninterrupted(uint32_t *word, uint32_t expect, uint32_t *token);
+int pl_park_uninterrupted(uint32_t *word, uint32_t expect, struct pl_patience *p);
 
 /* Wakes at most n waiters of the word and returns how many. */
 unsigned pl_unpark(uint32_t *word, unsigned n);
 
 /* Wakes one. `decide` is called under the bucket's lock, before the waiter goes on: whether there
- * is one, whether there are more, and since when the first has waited; it may change the word and
- * returns the token. */
+ * is one, whether there are more, and since when the first has waited (0: it did not say); it may
+ * change the word and returns the token. */
 void pl_unpark_one(uint32_t *word,
                    uint32_t (*decide)(uint32_t *word, bool found, bool more, int64_t since));
 

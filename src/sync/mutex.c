@@ -9,7 +9,7 @@
  *
  * LOCKED: held. PARKED: somebody waits, so who unlocks must look. A free mutex may be taken by
  * anybody, also past those who wait, which is what makes it fast; one who has waited for a
- * millisecond is handed it. Acquire of taking LOCKED pairs with the release of clearing it. The
+ * millisecond, over all the times that it was woken and came too late, is handed it. Acquire of taking LOCKED pairs with the release of clearing it. The
  * algorithm is that of WebKit's WTF::Lock (Filip Pizlo, "Locking in WebKit", 2016) with its
  * hand-over made by age.
  */
@@ -33,6 +33,7 @@ static bool take(uint32_t *word, uint32_t old)
 
 static PL_NOINLINE int lock_slow(uint32_t *word, bool interruptible)
 {
+    struct pl_patience patience = { 0 };
     for (int spins = 0;;) {
         uint32_t old = __atomic_load_n(word, __ATOMIC_RELAXED);
         if (!(old & LOCKED)) {
@@ -48,10 +49,9 @@ static PL_NOINLINE int lock_slow(uint32_t *word, bool interruptible)
         if (!(old & PARKED) && !__atomic_compare_exchange_n(word, &old, old | PARKED, false,
                                                             __ATOMIC_RELAXED, __ATOMIC_RELAXED))
             continue;
-        uint32_t token = 0;
-        int e = interruptible ? pl_park(word, LOCKED | PARKED, PLAIT_NEVER, &token)
-                              : pl_park_uninterrupted(word, LOCKED | PARKED, &token);
-        if (e == 0 && token == HANDED_OVER)
+        int e = interruptible ? pl_park(word, LOCKED | PARKED, PLAIT_NEVER, &patience)
+                              : pl_park_uninterrupted(word, LOCKED | PARKED, &patience);
+        if (e == 0 && patience.token == HANDED_OVER)
             return 0;
         if (e < 0 && e != -EAGAIN)
             return e;
