@@ -9,9 +9,9 @@
  *
  * LOCKED: held. PARKED: somebody waits, so who unlocks must look. A free mutex may be taken by
  * anybody, also past those who wait, which is what makes it fast; one who has waited for a
- * millisecond, over all the times that it was woken and came too late, is handed it. Acquire of taking LOCKED pairs with the release of clearing it. The
- * algorithm is that of WebKit's WTF::Lock (Filip Pizlo, "Locking in WebKit", 2016) with its
- * hand-over made by age.
+ * millisecond, over all the times that it was woken and came too late, is handed it. Acquire of
+ * taking LOCKED pairs with the release of clearing it. The algorithm is that of WebKit's WTF::Lock
+ * (Filip Pizlo, "Locking in WebKit", 2016) with its hand-over made by age.
  */
 #include "base/bug.h"
 #include "base/relax.h"
