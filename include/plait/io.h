@@ -10,6 +10,7 @@
 
 #include <plait/base.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 PLAIT_BEGIN
 
@@ -20,6 +21,10 @@ PLAIT_API ssize_t plait_io_pread(int fd, void *data, size_t bytes, int64_t offse
 /* Bytes written, at least 1 unless bytes is 0. */
 PLAIT_API ssize_t plait_io_write(int fd, const void *data, size_t bytes);
 PLAIT_API ssize_t plait_io_pwrite(int fd, const void *data, size_t bytes, int64_t offset);
+
+/* The same from and to several places, in order, at the current position; at most 1024 parts. */
+PLAIT_API ssize_t plait_io_readv(int fd, const struct iovec *parts, int count);
+PLAIT_API ssize_t plait_io_writev(int fd, const struct iovec *parts, int count);
 
 /* All of it: 0, or a negative errno; *done (may be NULL) counts what was written either way. */
 PLAIT_API int plait_io_write_all(int fd, const void *data, size_t bytes, size_t *done);

@@ -125,6 +125,22 @@ ssize_t plait_io_pwrite(int fd, const void *data, size_t bytes, int64_t offset)
     return perform(&o);
 }
 
+ssize_t plait_io_readv(int fd, const struct iovec *parts, int count)
+{
+    struct operation o = {
+        .op = { .code = PL_OP_READV, .fd = fd, .iov = parts, .len = (size_t)count, .offset = -1 }
+    };
+    return count < 0 ? -EINVAL : perform(&o);
+}
+
+ssize_t plait_io_writev(int fd, const struct iovec *parts, int count)
+{
+    struct operation o = {
+        .op = { .code = PL_OP_WRITEV, .fd = fd, .iov = parts, .len = (size_t)count, .offset = -1 }
+    };
+    return count < 0 ? -EINVAL : perform(&o);
+}
+
 int plait_io_write_all(int fd, const void *data, size_t bytes, size_t *done)
 {
     size_t written = 0;

@@ -49,6 +49,16 @@ static void files(void)
     CHECK_INT(lseek(fd, 0, SEEK_SET), ==, 0);
     CHECK_INT(plait_io_read(fd, text, sizeof text), ==, 11);
     CHECK_MEM(text, "Jello world", 11);
+    struct iovec parts[] = { { text, 3 }, { NULL, 0 }, { text + 16, 16 } };
+    CHECK_INT(lseek(fd, 0, SEEK_SET), ==, 0);
+    CHECK_INT(plait_io_readv(fd, parts, 3), ==, 11);
+    CHECK_MEM(text, "Jel", 3);
+    CHECK_MEM(text + 16, "lo world", 8);
+    CHECK_INT(plait_io_writev(fd, parts, 2), ==, 3);
+    CHECK_INT(plait_io_pread(fd, text, 5, 9), ==, 5);
+    CHECK_MEM(text, "ldJel", 5);
+    CHECK_INT(plait_io_writev(fd, parts, -1), ==, -EINVAL);
+    CHECK_INT(plait_io_readv(fd, parts, -1), ==, -EINVAL);
     CHECK_INT(plait_io_pread(fd, text, 5, 1000), ==, 0);
     CHECK_INT(plait_io_pread(fd, text, 5, -5), <, 0);
     CHECK_INT(plait_io_close(fd), ==, 0);
