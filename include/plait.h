@@ -13,5 +13,6 @@
 #include <plait/fiber.h>
 #include <plait/sync.h>
 #include <plait/io.h>
+#include <plait/bufio.h>
 
 #endif

@@ -24,7 +24,9 @@ const char *plait_strerror(int error)
     case ENOENT:
         return "no such file, or the workers do not know the task";
     case EMSGSIZE:
-        return "larger than the executor can carry";
+        return "larger than the executor carries, or the stream allows";
+    case ENODATA:
+        return "the end came in the middle of an item";
     default: {
         const char *text = strerrordesc_np(-error);
         return text ? text : "unknown error";

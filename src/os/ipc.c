@@ -37,6 +37,14 @@ bool pl_fd_is_message_socket(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_SEQPACKET;
 }
 
+int pl_socket_end_writes(int fd)
+{
+    int err = pl_fault(PL_FAULT_SYSCALL);
+    if (err < 0)
+        return err;
+    return shutdown(fd, SHUT_WR) < 0 ? -errno : 0;
+}
+
 // ---- messages
 
 int pl_socket_pair(int fds[2])

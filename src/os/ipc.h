@@ -17,6 +17,9 @@ void pl_fd_close(int fd);
 // Whether fd is a socket that keeps the borders of messages.
 bool pl_fd_is_message_socket(int fd);
 
+// The peer of a connected socket reads the end of file; reading goes on. 0 or a negative errno.
+int pl_socket_end_writes(int fd);
+
 // ---- messages
 
 // A pair of connected sockets that keep the borders of messages and order; never blocking.

@@ -9,7 +9,9 @@
  *
  * Needs a build with -Dcruel=true, where src/os/fault.h has its door.
  */
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "conformance/tasks.h"
 #include "os/fault.h"
@@ -200,6 +202,51 @@ static int part_completed(plait_executor *ex)
     return first < 0 ? first : e;
 }
 
+// A stream to itself: what is accepted comes back whole, or a call fails and keeps it.
+static int stream_to_self(const void *nothing, int *lines)
+{
+    (void)nothing;
+    int ends[2], read = 0;
+    plait_bufio *in = NULL, *out = NULL;
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -errno;
+    int e = plait_bufio_open(&in, ends[0], .read_bytes = 4);
+    if (e < 0)
+        plait_io_close(ends[0]);
+    int opened = plait_bufio_open(&out, ends[1], .write_bytes = 8);
+    if (opened < 0)
+        plait_io_close(ends[1]);
+    e = e < 0 ? e : opened;
+    for (int i = 0; e == 0 && i < 3; i++)
+        e = plait_bufio_printf(out, "a line of number %d\n", i);
+    int closed = plait_bufio_close(out);
+    e = e < 0 ? e : closed;
+    struct plait_span line;
+    while (in && e == 0 && (e = plait_bufio_read_line(in, &line)) == 1) {
+        CHECK_INT(line.bytes, ==, strlen("a line of number 0"));
+        CHECK_INT(((const char *)line.data)[line.bytes - 1], ==, '0' + read);
+        read++;
+        e = 0;
+    }
+    closed = plait_bufio_close(in);
+    *lines = read;
+    return e < 0 ? e : closed;
+}
+PLAIT_TASK(stream_to_self, void, int);
+
+static int part_bufio(plait_executor *ex)
+{
+    plait_future *f;
+    int lines = 0;
+    int e = plait_submit(ex, &f, stream_to_self, { 0 });
+    if (e < 0)
+        return e;
+    e = plait_result(f, &lines);
+    CHECK_INT(lines, ==, e == 0 ? 3 : 0);
+    plait_free(f);
+    return e;
+}
+
 // Cancelled in the middle, so that the ways out fail too.
 static int part_cancel(plait_executor *ex)
 {
@@ -216,7 +263,7 @@ static int part_cancel(plait_executor *ex)
 
 static int (*const parts[])(plait_executor *ex) = { part_submit,    part_map,   part_scope,
                                                     part_stream,    part_bytes, part_busy,
-                                                    part_completed, part_cancel };
+                                                    part_completed, part_bufio, part_cancel };
 
 static int scenario(const struct place *on)
 {
