@@ -85,6 +85,8 @@ struct plait_caps {
     bool isolated;      /* a crash of a task is survived */
     bool kills;         /* a task that does not cooperate can be ended */
     bool suspends;      /* waiting tasks cost no thread */
+    bool priorities;    /* plait_submit_options.priority is honoured. Fibers and threads start a
+                           task at once, or steal it: there is no order to keep */
     size_t max_bytes;   /* largest argument or result */
     const char *io;     /* "io_uring" or "epoll" */
 };

@@ -33,18 +33,32 @@ struct plait_error {
     enum plait_reason reason;
     const char *task;     /* the task's name */
     const char *executor; /* the executor's name */
-    int pid;              /* the worker process, or 0 */
+    int pid;              /* the worker process that ran it, or 0 */
     int signal;           /* that killed the worker, or 0 */
     int exit_status;      /* with which the worker exited, or -1 */
     int64_t cpu_ns;       /* CPU time the dead worker had used, or 0 */
     int64_t max_rss;      /* peak resident bytes of the dead worker, or 0 */
     const char *message;  /* a sentence */
+    bool core_dumped;     /* the dead worker left a core dump */
+    unsigned attempts;    /* how often it was started; 0: it never was */
+    uint64_t digest;      /* plait_digest() of its argument's bytes */
 };
+
+/* Of plait_submit_options.priority. */
+enum { PLAIT_PRIORITY_LOWEST = -32, PLAIT_PRIORITY_HIGHEST = 31 };
 
 struct plait_submit_options {
     size_t size;        /* sizeof(struct plait_submit_options) */
-    int64_t deadline;   /* absolute; covers the wait in the queue too */
-    int64_t timeout_ns; /* from its start */
+    int64_t deadline;   /* absolute; covers the wait in the queue, and all attempts */
+    int64_t timeout_ns; /* from its start; anew for each attempt */
+    int priority;       /* PLAIT_PROCESSES: of the tasks that wait, the highest starts first, equal
+                           ones in the order of their submits; default 0 */
+    unsigned retries;   /* the task may be run more than once (it is idempotent): so often it is
+                           started again when its worker dies. A death that a cancel, a deadline or
+                           a timeout has brought about is none, nor is an error of the task's own.
+                           Accepted everywhere: where no task can be lost it changes nothing */
+    int64_t retry_ns;   /* the pause before the first of them, doubled for each that follows, up to
+                           a minute; default 10 ms */
 };
 
 PLAIT_BEGIN
@@ -56,6 +70,8 @@ PLAIT_BEGIN
  * -ENOMEM
  * -ENOENT     PLAIT_PROCESSES: the workers do not know the task (its module was loaded later)
  * -EMSGSIZE   larger than plait_caps().max_bytes
+ * -EINVAL     an option out of its range
+ * -ENOTSUP    a priority, where plait_caps().priorities is false
  * -ECANCELED, -ETIMEDOUT  the calling task's scope ended while it waited for room
  * Suspends a fiber, blocks a thread, only while the queue is full. */
 PLAIT_API int plait_submit_task(plait_executor *ex, plait_future **ret,
@@ -86,8 +102,13 @@ PLAIT_API int plait_cancel(plait_future *f);
  * it. fn must be short and must not wait. f is valid in it. 0 or -ENOMEM. */
 PLAIT_API int plait_on_done(plait_future *f, void (*fn)(plait_future *f, void *arg), void *arg);
 
-/* The record of a task that has ended with an error; NULL while it runs and when it succeeded. */
+/* The record of a task that has ended with an error; NULL while it runs and when it succeeded. The
+ * first call for a future reads its whole argument, for the digest. */
 PLAIT_API const struct plait_error *plait_error(plait_future *f);
+
+/* The number by which an argument is found again: XXH64 (seed 0) of the bytes, the same on every
+ * machine; of a file it is what `xxhsum -H64` prints. Padding of a structure counts. */
+PLAIT_API uint64_t plait_digest(const void *data, size_t bytes);
 
 /* Gives the future back. A task that has not ended goes on; nobody will see its outcome.
  * NULL is allowed. Never suspends. */

@@ -65,11 +65,21 @@ const struct plait_error *plait_error(plait_future *f)
         return NULL;
     static struct pl_lock lock; /* two threads may ask for the same record */
     pl_lock(&lock);
+    bool known = f->extra && f->extra->error.task;
+    pl_unlock(&lock);
+    /* Outside of the lock: an argument may be large. */
+    struct plait_span in = pl_future_argument(f);
+    uint64_t digest = known ? 0 : plait_digest(in.data, in.bytes);
+    pl_lock(&lock);
     bool fresh = !f->extra;
     struct pl_future_extra *x = pl_future_extra(f);
     if (x && !x->error.task) {
         if (fresh || x->error.pid == 0)
             x->error.exit_status = -1;
+        if (x->error.pid == 0)
+            x->error.pid = f->pid;
+        x->error.attempts = x->lost + f->started;
+        x->error.digest = digest;
         x->error.code = f->code;
         x->error.reason = (enum plait_reason)f->reason;
         x->error.executor = f->ex->name;

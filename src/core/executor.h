@@ -42,6 +42,8 @@ struct pl_executor_ops {
      * the deadline. May be NULL. */
     void (*help)(struct plait_executor *ex, plait_future *f, int64_t deadline);
 
+    bool priorities; /* what waits is started in their order */
+
     /* For .foreign; NULL otherwise. */
     int (*fd)(struct plait_executor *ex);
     int (*turn)(struct plait_executor *ex);

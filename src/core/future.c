@@ -114,6 +114,7 @@ static int run_task(plait_future *f, struct pl_strand *s)
     s->clean = 0;
     int code = pl_strand_cancelled(s);
     if (code == 0) {
+        f->started = 1;
         atomic_store_explicit(&w->running, task->name, memory_order_relaxed);
         PL_TRACE(PL_TRACE_START, f, task->name);
         code = pl_future_is_bytes(f) ? task->run(&f->extra->bytes_in, &f->extra->bytes_out)
@@ -246,10 +247,41 @@ static inline void copy_in(void *to, const void *from, size_t bytes)
         memcpy(to, from, bytes);
 }
 
+#define RETRY_NS         (10 * PL_MILLISECOND)
+#define PRIORITY_FITS(p) ((p) >= PLAIT_PRIORITY_LOWEST && (p) <= PLAIT_PRIORITY_HIGHEST)
+
+/* An old caller knows fewer options: the rest are zero. */
+static int read_options(const struct plait_executor *ex, const struct plait_submit_options *given,
+                        struct pl_asked *ret)
+{
+    struct plait_submit_options o = { 0 };
+    memcpy(&o, given, given->size < sizeof o ? given->size : sizeof o);
+    if (!PRIORITY_FITS(o.priority))
+        return pl_fail(-EINVAL, "the priority %d is not between %d and %d", o.priority,
+                       PLAIT_PRIORITY_LOWEST, PLAIT_PRIORITY_HIGHEST);
+    if (o.retry_ns < 0)
+        return pl_fail(-EINVAL, "retry_ns is negative");
+    if (o.priority != 0 && !ex->ops->priorities)
+        return pl_fail(-ENOTSUP,
+                       "the executor `%s` has no priorities: it starts tasks at once, or steals "
+                       "them in an order of its own",
+                       ex->name);
+    ret->deadline = o.deadline;
+    ret->timeout_ns = o.timeout_ns > 0 ? o.timeout_ns : 0;
+    ret->priority = o.priority;
+    ret->retries = o.retries;
+    ret->retry_ns = o.retry_ns > 0 ? o.retry_ns : RETRY_NS;
+    return 0;
+}
+
 int pl_future_make(plait_future **ret, struct plait_executor *ex, const struct plait_task *task,
                    const void *in, const struct plait_submit_options *o)
 {
     size_t out_at;
+    struct pl_asked asked = { 0 };
+    int e = o ? read_options(ex, o, &asked) : 0;
+    if (PL_UNLIKELY(e < 0))
+        return e;
     plait_future *f = allocate(ex, future_bytes(task, &out_at));
     if (!f)
         return -ENOMEM;
@@ -257,20 +289,21 @@ int pl_future_make(plait_future **ret, struct plait_executor *ex, const struct p
     f->notify.job.run = run;
     f->task = task;
     f->ex = ex;
-    pl_cancel_init(&f->cancel, &ex->root, o ? o->deadline : 0);
+    pl_cancel_init(&f->cancel, &ex->root, asked.deadline);
     atomic_init(&f->waiters, 0);
     f->extra = NULL;
     atomic_init(&f->refs, 2);
     f->out_at = (uint32_t)out_at;
     f->reason = PLAIT_REASON_NONE;
-    int e = 0;
+    f->started = 0;
+    f->pid = 0;
     if (pl_future_is_bytes(f))
         e = copy_bytes_in(f, in);
     else
         copy_in(pl_future_in(f), in, task->in_bytes);
-    if (e == 0 && o && o->timeout_ns > 0) {
+    if (e == 0 && (asked.timeout_ns > 0 || asked.priority != 0 || asked.retries > 0)) {
         if (pl_future_extra(f))
-            f->extra->timeout_ns = o->timeout_ns;
+            f->extra->asked = asked;
         else
             e = -ENOMEM;
     }

@@ -35,11 +35,19 @@ struct pl_waiter {
     void (*fire)(struct pl_waiter *w, plait_future *f);
 };
 
+/* What the submit asked for, checked and completed. */
+struct pl_asked {
+    int64_t deadline, timeout_ns, retry_ns;
+    int32_t priority;
+    uint32_t retries;
+};
+
 /* What only few futures need. */
 struct pl_future_extra {
     struct plait_error error;
     char message[192];
-    int64_t timeout_ns;
+    struct pl_asked asked;
+    uint32_t lost;                 /* attempts whose worker died */
     struct plait_span bytes_in;    /* tasks of bytes: a private copy of the argument */
     struct plait_buffer bytes_out; /* tasks of bytes: the result */
 };
@@ -56,7 +64,9 @@ struct plait_future {
     int32_t code;
     uint32_t out_at;                          /* offset of the result in data */
     uint16_t reason;                          /* enum plait_reason; set with code */
-    uint16_t pooled;                          /* allocated from the slab of its executor */
+    uint8_t pooled;                           /* allocated from the slab of its executor */
+    uint8_t started;                          /* the attempt that ended it had begun */
+    int32_t pid;                              /* the worker process that ended it, or 0 */
     char data[] __attribute__((aligned(16))); /* the argument, then the result */
 };
 
@@ -87,6 +97,14 @@ static inline struct plait_buffer *pl_future_bytes_out(plait_future *f)
     return &f->extra->bytes_out;
 }
 
+/* The bytes of its argument. */
+static inline struct plait_span pl_future_argument(plait_future *f)
+{
+    if (pl_future_is_bytes(f))
+        return *pl_future_bytes_in(f);
+    return (struct plait_span){ pl_future_in(f), f->task->in_bytes };
+}
+
 static inline bool pl_future_is_done(const plait_future *f)
 {
     /* Acquire: pairs with the release of DONE in pl_future_complete(). */
@@ -103,7 +121,12 @@ static inline bool pl_future_claim(plait_future *f)
 /* The task's timeout from its start, or 0. */
 static inline int64_t pl_future_timeout(const plait_future *f)
 {
-    return f->extra ? f->extra->timeout_ns : 0;
+    return f->extra ? f->extra->asked.timeout_ns : 0;
+}
+
+static inline int pl_future_priority(const plait_future *f)
+{
+    return f->extra ? f->extra->asked.priority : 0;
 }
 
 /* The extra part, made at first use; NULL when memory is short. Before completion, by who claimed

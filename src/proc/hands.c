@@ -5,7 +5,8 @@
  * DESIGN
  *   When a worker is dead its shared memory tells what became of each of its tasks (ring.h): what
  *   it had finished counts, what it had not started waits again at the head of the queue, in order,
- *   and what it was running fails with the record of the death: exactly that, and nothing else.
+ *   and what it was running fails with the record of the death, or is tried again where its submit
+ *   allows that (retry.c): exactly that, and nothing else.
  *
  *   The memory is looked at only once the process is certainly dead (the zygote has reaped it, or
  *   its pidfd says so): nobody writes any more. A child that a task forked does not have the
@@ -301,6 +302,7 @@ static void record(struct pl_hand *h, plait_future *f, const struct pl_flight *f
         return;
     x->error.pid = h->pid;
     x->error.signal = m->signal;
+    x->error.core_dumped = m->core != 0;
     x->error.exit_status = m->signal ? -1 : m->status;
     x->error.cpu_ns = m->cpu_ns;
     x->error.max_rss = m->max_rss;
@@ -324,6 +326,11 @@ static void lose(struct pl_hand *h, struct pl_flight *fl, const struct pl_messag
     struct pl_pool *p = h->pool;
     enum plait_reason reason = (enum plait_reason)fl->reason;
     int code = reason ? pl_reason_code(reason) : -EOWNERDEAD;
+    struct pl_future_extra *x = pl_future_extra(fl->future);
+    if (x)
+        x->lost++;
+    if (!reason && pl_pool_retry(p, fl))
+        return;
     record(h, fl->future, fl, m);
     plait_future *f = pl_flight_clear(p, fl);
     pl_pool_end(p, f, code, reason ? reason : PLAIT_REASON_DIED, after);

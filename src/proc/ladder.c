@@ -109,7 +109,7 @@ static void terminate(struct pl_pool *p, struct pl_flight *fl)
     struct pl_hand *h = fl->hand;
     if (h->state != PL_HAND_LIVE)
         return;
-    pl_hand_take_back(p, h, PL_SLOTS);
+    pl_hand_take_back(p, h, PL_SLOTS, PL_ANY_PRIORITY);
     if (pl_slot_state(&h->channel->slots[fl->slot]) == PL_SLOT_DONE)
         return; // it has ended just now, and will be reaped
     fl->ladder = PL_LADDER_TERM;
@@ -137,6 +137,10 @@ void pl_pool_run_timers(struct pl_pool *p, int64_t now, struct pl_after *after)
     while ((n = pl_heap_min(&p->tickets)) && n->key <= now) {
         pl_heap_pop(&p->tickets);
         pl_ticket_due(p, PL_CONTAINER(n, struct pl_ticket, timer), after);
+    }
+    while ((n = pl_heap_min(&p->pauses)) && n->key <= now) {
+        pl_heap_pop(&p->pauses);
+        pl_pause_over(p, PL_CONTAINER(n, struct pl_ticket, timer), now, after);
     }
     while ((n = pl_heap_min(&p->timers)) && n->key <= now) {
         pl_heap_pop(&p->timers);

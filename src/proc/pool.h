@@ -40,12 +40,20 @@
 struct pl_pool;
 struct pl_hand;
 
-// What a queued task with a deadline needs beside its future.
+// What a queued task with a deadline, or one that pauses before it is tried again, needs beside its
+// future.
 struct pl_ticket {
     struct pl_job job; // first: in the queue in place of the future's
     struct pl_heap_node timer;
     plait_future *future;
+    int64_t pause_ends; // retry.c; 0: it does not pause
 };
+
+// The tasks of one priority that wait, in order.
+struct pl_level {
+    struct pl_job *first, **end;
+};
+#define PL_LEVELS 64u
 
 // LOST: it came, but this process had no descriptor left for it.
 enum { PL_CARGO_NONE = -1, PL_CARGO_LOST = -2 };
@@ -157,9 +165,11 @@ struct pl_pool {
     struct pl_hand *hands;
 
     _Alignas(64) struct pl_lock lock;
-    struct pl_job *first, **end; // the queue
+    uint64_t waiting; // the levels of the queue that hold something, a bit each
+    bool ranked;      // a task with a priority has come: order matters
     size_t queued;
-    struct pl_room *room; // who waits for it to have room
+    struct pl_level levels[PL_LEVELS]; // by level_of(): the highest priority first
+    struct pl_room *room;              // who waits for the queue to have room
     struct pl_hand *roomy_first, *roomy_last;
     struct pl_hand *busy;
     struct pl_hand *warm; // last given a task
@@ -167,6 +177,7 @@ struct pl_pool {
     unsigned forking; // as last counted
     size_t inflight;
     struct pl_heap tickets, timers; // what is due: of the queue, and of flights
+    struct pl_heap pauses;          // tickets of tasks that will be tried again
     int64_t sleeps_until;           // the supervisor; 0: it is awake
     enum pl_listener listener;
     uint64_t submits; // tasks handed out directly or queued
@@ -196,6 +207,8 @@ static inline struct pl_pool *pl_pool_of(struct plait_executor *ex)
 
 // ---- queue.c: what waits, and handing it out
 
+void pl_queue_init(struct pl_pool *p);
+
 // Takes the task over; see pl_executor_ops.
 int pl_pool_submit(struct plait_executor *ex, plait_future *f);
 
@@ -205,8 +218,11 @@ void pl_pool_submitted(struct pl_job *job, int refused);
 // Hands out what hands have room for.
 void pl_pool_dispatch(struct pl_pool *p, struct pl_after *after);
 
-// A task that did not start goes back to the head of the queue.
+// A task that did not start goes back to the head of its level.
 void pl_pool_requeue(struct pl_pool *p, struct pl_flight *f);
+
+// The same for a future that is in no books but the ticket's, which is given over.
+void pl_pool_put_first(struct pl_pool *p, plait_future *f, struct pl_ticket *t);
 
 // Ends everything that is queued.
 void pl_pool_drop_queue(struct pl_pool *p, int code, enum plait_reason reason,
@@ -217,6 +233,18 @@ void pl_pool_admit_all(struct pl_pool *p);
 
 // A queued task's deadline has passed.
 void pl_ticket_due(struct pl_pool *p, struct pl_ticket *t, struct pl_after *after);
+
+// ---- retry.c: tasks of dead workers that may be run again
+
+// Takes the task out of its flight, to be started again later: true. Else nothing has happened.
+bool pl_pool_retry(struct pl_pool *p, struct pl_flight *f);
+
+// A pause has ended.
+void pl_pause_over(struct pl_pool *p, struct pl_ticket *t, int64_t now, struct pl_after *after);
+
+// Ends all that pause.
+void pl_pool_drop_pauses(struct pl_pool *p, int code, enum plait_reason reason,
+                         struct pl_after *after);
 
 // ---- send.c: which hand, into its memory, and back
 
@@ -233,15 +261,13 @@ void pl_pool_loaded(struct pl_pool *p, struct pl_loading *l, int fd, struct pl_a
 // A hand's room, load and place in the lists follow its books.
 void pl_hand_refresh(struct pl_pool *p, struct pl_hand *h);
 
-// Takes back up to `want` tasks that a hand has not started, the latest first, to the head of the
-// queue.
-void pl_hand_take_back(struct pl_pool *p, struct pl_hand *h, unsigned want);
+// Takes back up to `want` tasks that a hand has not started, the latest first, to the head of their
+// levels: those of a priority below `below`.
+#define PL_ANY_PRIORITY (PLAIT_PRIORITY_HIGHEST + 1)
+void pl_hand_take_back(struct pl_pool *p, struct pl_hand *h, unsigned want, int below);
 
 // Takes back tasks that have not started from loaded hands where others have nothing.
 void pl_pool_balance(struct pl_pool *p);
-
-// A task's argument: the bytes to be carried.
-struct plait_span pl_argument_of(plait_future *f);
 
 // Where argument and result of a task of fixed size are.
 struct pl_layout {

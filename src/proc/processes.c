@@ -87,6 +87,7 @@ static void caps(const struct plait_executor *ex, struct plait_caps *ret)
         .isolated = true,
         .kills = true,
         .suspends = ex->options.tasks_per_worker > 1,
+        .priorities = true,
         .max_bytes = PL_MAX_BYTES,
         .io = backend == PL_BACKEND_URING ? "io_uring" : "epoll",
     };
@@ -100,6 +101,7 @@ static const struct pl_executor_ops pool_ops = {
     .free = free_pool,
     .caps = caps,
     .help = pl_pool_help,
+    .priorities = true,
 };
 
 // How many forks may be under way while the executor opens: both sides write to the control socket,
@@ -188,7 +190,7 @@ int pl_processes_open(struct plait_executor **ret, const struct plait_options *o
     memset(p, 0, sizeof *p);
     pl_executor_init(&p->ex, &pool_ops, o);
     p->hand_count = o->workers;
-    p->end = &p->first;
+    pl_queue_init(p);
     p->backend = backend;
     p->doze = pl_cpu_count() > 1;
     p->audit_at = PL_FOREVER;

@@ -6,9 +6,14 @@
  *   The submitting thread itself puts the task into a worker's ring when one has room: no thread in
  *   between. What finds no room waits here, and is handed out by whoever reaps.
  *
- *   The queue is a list of jobs: a future's own, or, where it has a deadline, that of a ticket,
- *   which also holds the timer. A future that is cancelled here is completed at once; its entry
- *   stays until it comes to the head, with a reference of its own.
+ *   The queue has a level for each priority, and a word with a bit for each level that holds
+ *   something, so that the first task is two instructions away. A level is a list of jobs: a
+ *   future's own, or, where it has a deadline, that of a ticket, which also holds the timer. A
+ *   future that is cancelled here is completed at once; its entry stays until it comes to the head,
+ *   with a reference of its own.
+ *
+ *   What a worker was given in advance is part of the order: a task that finds no worker idle has
+ *   tasks of lower priority, which no worker has started, taken back before it is handed out.
  */
 #include "proc/pool.h"
 
@@ -52,19 +57,34 @@ static int make_ticket(plait_future *f, struct pl_ticket **ret)
     return 0;
 }
 
+void pl_queue_init(struct pl_pool *p)
+{
+    for (unsigned i = 0; i < PL_LEVELS; i++)
+        p->levels[i].end = &p->levels[i].first;
+}
+
+static inline unsigned level_of(const plait_future *f)
+{
+    return (unsigned)(PLAIT_PRIORITY_HIGHEST - pl_future_priority(f));
+}
+_Static_assert(PLAIT_PRIORITY_HIGHEST - PLAIT_PRIORITY_LOWEST + 1 == PL_LEVELS, "a bit a level");
+
 static void enqueue(struct pl_pool *p, plait_future *f, struct pl_ticket *t, bool at_head)
 {
     struct pl_job *job = t ? &t->job : &f->notify.job;
+    unsigned i = level_of(f);
+    struct pl_level *level = &p->levels[i];
     if (at_head) {
-        job->next = p->first;
-        p->first = job;
+        job->next = level->first;
+        level->first = job;
         if (!job->next)
-            p->end = &job->next;
+            level->end = &job->next;
     } else {
         job->next = NULL;
-        *p->end = job;
-        p->end = &job->next;
+        *level->end = job;
+        level->end = &job->next;
     }
+    p->waiting |= UINT64_C(1) << i;
     p->queued++;
     if (t) {
         pl_heap_push(&p->tickets, &t->timer);
@@ -91,11 +111,15 @@ void pl_pool_admit_all(struct pl_pool *p)
 // The first that has not been cancelled, claimed; NULL when the queue is empty.
 static plait_future *dequeue(struct pl_pool *p, struct pl_ticket **ticket)
 {
-    while (p->first) {
-        struct pl_job *job = p->first;
-        p->first = job->next;
-        if (!p->first)
-            p->end = &p->first;
+    while (p->waiting) {
+        unsigned i = (unsigned)__builtin_ctzll(p->waiting);
+        struct pl_level *level = &p->levels[i];
+        struct pl_job *job = level->first;
+        level->first = job->next;
+        if (!level->first) {
+            level->end = &level->first;
+            p->waiting &= ~(UINT64_C(1) << i);
+        }
         p->queued--;
         if (PL_UNLIKELY(p->room != NULL))
             admit(p);
@@ -124,6 +148,7 @@ void pl_pool_drop_queue(struct pl_pool *p, int code, enum plait_reason reason,
         pl_cancel_mark(&f->cancel, reason);
         pl_pool_end(p, f, code, reason, after);
     }
+    pl_pool_drop_pauses(p, code, reason, after);
 }
 
 void pl_ticket_due(struct pl_pool *p, struct pl_ticket *t, struct pl_after *after)
@@ -147,12 +172,17 @@ void pl_pool_requeue(struct pl_pool *p, struct pl_flight *fl)
     enqueue(p, f, t, true);
 }
 
+void pl_pool_put_first(struct pl_pool *p, plait_future *f, struct pl_ticket *t)
+{
+    enqueue(p, f, t, true);
+}
+
 // ---- handing out
 
 void pl_pool_dispatch(struct pl_pool *p, struct pl_after *after)
 {
     struct pl_hand *h;
-    while (p->first && (h = pl_pool_pick(p))) {
+    while (p->waiting && (h = pl_pool_pick(p))) {
         struct pl_ticket *t;
         plait_future *f = dequeue(p, &t);
         if (f)
@@ -199,13 +229,25 @@ static int may_enter(struct pl_pool *p)
     }
 }
 
+// No worker is idle: the task goes before what workers have in advance and is less urgent.
+static void overtake(struct pl_pool *p, int priority)
+{
+    if (p->roomy_first && p->roomy_first->inflight == 0)
+        return;
+    for (struct pl_hand *h = p->busy, *next; h; h = next) {
+        next = h->busy_next;
+        if (h->state == PL_HAND_LIVE)
+            pl_hand_take_back(p, h, PL_SLOTS, priority);
+    }
+}
+
 int pl_pool_submit(struct plait_executor *ex, plait_future *f)
 {
     struct pl_pool *p = pl_pool_of(ex);
     int e = pl_table_find(&p->table, f->task);
     if (e < 0)
         return e;
-    if (pl_argument_of(f).bytes > PL_MAX_BYTES || f->task->out_bytes > PL_MAX_BYTES)
+    if (pl_future_argument(f).bytes > PL_MAX_BYTES || f->task->out_bytes > PL_MAX_BYTES)
         return -EMSGSIZE;
     struct pl_ticket *t;
     e = make_ticket(f, &t);
@@ -231,11 +273,15 @@ int pl_pool_submit(struct plait_executor *ex, plait_future *f)
     p->submits++;
     if (PL_UNLIKELY(p->audit_at == PL_FOREVER))
         pl_audit_wake(p);
+    int priority = pl_future_priority(f);
+    p->ranked |= priority != 0;
+    if (PL_UNLIKELY(p->ranked))
+        overtake(p, priority);
     struct pl_hand *h;
     if (PL_UNLIKELY(p->broken)) {
         enqueue(p, f, t, false);
         pl_pool_break(p, NULL, &after);
-    } else if (PL_LIKELY(!p->first && (h = pl_pool_pick(p)) && pl_future_claim(f))) {
+    } else if (PL_LIKELY(!p->waiting && (h = pl_pool_pick(p)) && pl_future_claim(f))) {
         pl_hand_send(p, h, f, t, &after);
     } else {
         enqueue(p, f, t, false);

@@ -143,6 +143,8 @@ bool pl_hand_land(struct pl_hand *h, struct pl_flight *fl, struct pl_after *afte
         fl->cargo = PL_CARGO_NONE;
     }
     plait_future *f = pl_flight_clear(p, fl);
+    f->pid = h->pid;
+    f->started = 1;
     if (cargo) {
         f->code = code;
         atomic_store_explicit(&f->notify.phase, PL_PHASE_ENDED,
@@ -208,9 +210,9 @@ void pl_pool_reap(struct pl_pool *p, struct pl_after *after)
         if (h->state == PL_HAND_LIVE)
             reap_hand(h, after);
     }
-    if (!p->first && p->inflight > 0)
+    if (!p->waiting && p->inflight > 0)
         pl_pool_balance(p);
-    if (p->first)
+    if (p->waiting)
         pl_pool_dispatch(p, after);
 }
 

@@ -115,13 +115,6 @@ struct pl_layout pl_layout_of(const plait_future *f)
                                out <= PL_INLINE_BYTES ? PL_PLACE_INLINE : PL_PLACE_CARGO, 0 };
 }
 
-struct plait_span pl_argument_of(plait_future *f)
-{
-    if (pl_future_is_bytes(f))
-        return *pl_future_bytes_in(f);
-    return (struct plait_span){ pl_future_in(f), f->task->in_bytes };
-}
-
 static void push(struct pl_pool *p, struct pl_flight *fl)
 {
     struct pl_hand *h = fl->hand;
@@ -158,7 +151,7 @@ void pl_hand_send(struct pl_pool *p, struct pl_hand *h, plait_future *f, struct 
     struct pl_flight *fl = &h->flights[slot];
     struct pl_slot *s = &h->channel->slots[slot];
     struct pl_layout at = pl_layout_of(f);
-    struct plait_span in = pl_argument_of(f);
+    struct plait_span in = pl_future_argument(f);
     int task = pl_table_find(&p->table, f->task);
     // The workers of a zygote that was started anew may know less.
     s->task = task < 0 ? UINT32_MAX : (uint32_t)task;
@@ -222,7 +215,7 @@ void pl_pool_loaded(struct pl_pool *p, struct pl_loading *l, int fd, struct pl_a
 
 // ---- taking back
 
-void pl_hand_take_back(struct pl_pool *p, struct pl_hand *h, unsigned want)
+void pl_hand_take_back(struct pl_pool *p, struct pl_hand *h, unsigned want, int below)
 {
     for (uint32_t i = 1; want > 0 && i <= PL_SLOTS; i++) {
         uint8_t slot = h->sent[(h->work_at - i) % PL_SLOTS];
@@ -230,6 +223,7 @@ void pl_hand_take_back(struct pl_pool *p, struct pl_hand *h, unsigned want)
         if (fl->state == PL_FLIGHT_REVOKED)
             continue;
         if (fl->state != PL_FLIGHT_SENT || fl->ladder != PL_LADDER_NONE ||
+            (below != PL_ANY_PRIORITY && pl_future_priority(fl->future) >= below) ||
             !pl_slot_take(&h->channel->slots[slot], PL_SLOT_REVOKED))
             break;
         pl_pool_requeue(p, fl);
@@ -243,7 +237,7 @@ void pl_pool_balance(struct pl_pool *p)
 {
     unsigned each = p->ex.options.tasks_per_worker;
     // Nothing to gain: no more in flight than may run, nobody idle, or enough in the queue.
-    if (p->inflight <= each || p->first || !p->roomy_first || p->roomy_first->inflight > 0)
+    if (p->inflight <= each || p->waiting || !p->roomy_first || p->roomy_first->inflight > 0)
         return;
     struct pl_hand *most = NULL;
     for (struct pl_hand *h = p->busy; h; h = h->busy_next)
@@ -252,7 +246,7 @@ void pl_pool_balance(struct pl_pool *p)
     if (most && most->inflight > each) {
         unsigned surplus = (most->inflight - each + 1) / 2;
         unsigned room = ahead(p, p->roomy_first);
-        pl_hand_take_back(p, most, surplus < room ? surplus : room);
+        pl_hand_take_back(p, most, surplus < room ? surplus : room, PL_ANY_PRIORITY);
         // What was taken back is for the idle one, not for the one it came from.
         p->warm = p->roomy_first;
     }

@@ -131,6 +131,8 @@ static int64_t next_time(struct pl_pool *p, int64_t now)
     int64_t when = n ? n->key : PL_FOREVER;
     n = pl_heap_min(&p->timers);
     when = n ? earlier(when, n->key) : when;
+    n = pl_heap_min(&p->pauses);
+    when = n ? earlier(when, n->key) : when;
     if (p->ticking)
         when = earlier(when, now + TICK_NS);
     bool runs = p->phase == PL_POOL_RUNS;

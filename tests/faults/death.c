@@ -97,6 +97,8 @@ static void among_others(struct ending bad, int sig, int status, const char *say
     CHECK_INT(e->exit_status, ==, status);
     CHECK_INT(e->pid, >, 1);
     CHECK_INT(e->max_rss, >, 0);
+    CHECK_INT(e->attempts, ==, 1);
+    CHECK(e->digest == plait_digest(&bad, sizeof bad));
     CHECK_STR(e->task, "end_badly");
     CHECK_STR(e->executor, "processes");
     CHECK(strstr(e->message, says));
@@ -203,7 +205,11 @@ TEST(own_errors_are_not_deaths)
     CHECK_INT(plait_submit_at(ex, &f, end_badly, &own), ==, 0);
     CHECK_INT(plait_result(f, NULL), ==, -EIO);
     CHECK_INT(plait_error(f)->reason, ==, PLAIT_REASON_NONE);
-    CHECK_INT(plait_error(f)->pid, ==, 0);
+    CHECK_INT(plait_error(f)->pid, >, 1);
+    CHECK_INT(plait_error(f)->signal, ==, 0);
+    CHECK_INT(plait_error(f)->exit_status, ==, -1);
+    CHECK_INT(plait_error(f)->attempts, ==, 1);
+    CHECK(plait_error(f)->digest == plait_digest(&own, sizeof own));
     plait_free(f);
     own.number = 7;
     CHECK_INT(plait_submit_at(ex, &f, end_badly, &own), ==, 0);

@@ -72,7 +72,8 @@ static void check_ended(plait_future *f, int code, enum plait_reason reason, int
     CHECK_INT(e->code, ==, code);
     CHECK_INT(e->reason, ==, reason);
     CHECK_INT(e->signal, ==, sig);
-    CHECK_INT(e->pid > 0, ==, sig > 0);
+    CHECK(e->pid > 0 || sig == 0);
+    CHECK_INT(e->attempts > 0, ==, e->pid > 0);
     plait_free(f);
 }
 
