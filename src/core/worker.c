@@ -391,6 +391,17 @@ static int64_t sleep_until(struct pl_worker *w)
     return w->stacks.idle_count >= TRIM_LEAST && w->trim_at < deadline ? w->trim_at : deadline;
 }
 
+void pl_worker_sleep_on(struct pl_worker *w, _Atomic uint32_t *word, uint32_t value)
+{
+    w->credit = 0;
+    if (!pl_worker_prepare_sleep(w))
+        return;
+    PL_TRACE(PL_TRACE_SLEEP, w, NULL);
+    pl_loop_sleep_on(&w->loop, word, value, sleep_until(w));
+    pl_worker_awake(w);
+    PL_TRACE(PL_TRACE_WAKE, w, NULL);
+}
+
 void pl_worker_run(struct pl_worker *w)
 {
     struct pl_sched *s = w->sched;

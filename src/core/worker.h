@@ -101,6 +101,17 @@ unsigned pl_worker_turn(struct pl_worker *w, unsigned budget);
 bool pl_worker_prepare_sleep(struct pl_worker *w);
 void pl_worker_awake(struct pl_worker *w);
 
+/* Whether it could sleep on a word instead of in its loop: nothing is in flight there, and no timer
+ * runs. */
+static inline bool pl_worker_is_free(const struct pl_worker *w)
+{
+    return pl_loop_inflight(&w->loop) == 0 && !w->timers.root;
+}
+
+/* On a fiber of a free worker: sleeps, with all that is on it, while *word == value, unless there
+ * is something to do. Afterwards it looks around at the next turn. */
+void pl_worker_sleep_on(struct pl_worker *w, _Atomic uint32_t *word, uint32_t value);
+
 /* Turns and sleeps until the scheduler has ended. The body of a worker's thread. */
 void pl_worker_run(struct pl_worker *w);
 

@@ -22,6 +22,11 @@
  *
  *   A waker that was descheduled between its exchange and signal() may end a later sleep for
  *   nothing: pl_loop_poll then returns 0, which its callers must expect anyway.
+ *
+ *   OUTSIDE is SLEEPING in pl_loop_sleep_on(): the signal is a change of the word outside and a
+ *   wake of its futex. The kernel compares that word as it goes to sleep, so a change that comes
+ *   before is not missed; and whoever changes it wakes after, so nobody who relies on the change of
+ *   a late waker is left asleep.
  */
 #include "os/loop.h"
 
@@ -30,9 +35,10 @@
 #include <string.h>
 
 #include "base/bug.h"
+#include "os/futex.h"
 #include "os/loop_backend.h"
 
-enum { RUNNING, SLEEPING, WOKEN };
+enum { RUNNING, SLEEPING, WOKEN, OUTSIDE };
 
 bool pl_loop_wake_sleep(struct pl_loop *l)
 {
@@ -61,12 +67,36 @@ bool pl_loop_wake_pending(struct pl_loop *l)
     return atomic_load_explicit(&l->wake_word, memory_order_relaxed) == WOKEN;
 }
 
+static void signal_outside(struct pl_loop *l)
+{
+    int saved = errno; // this may be a signal handler
+    // Relaxed: what the sleeper is to see was released by the exchange of the wake word.
+    atomic_store_explicit(l->outside, 0, memory_order_relaxed);
+    pl_futex_wake_shared(l->outside, 1);
+    errno = saved;
+}
+
 void pl_loop_wake(struct pl_loop *l)
 {
     // Release pairs with the acquire exchange in pl_loop_wake_awake; acquire keeps the signal after
     // it.
-    if (atomic_exchange_explicit(&l->wake_word, WOKEN, memory_order_acq_rel) == SLEEPING)
+    uint32_t was = atomic_exchange_explicit(&l->wake_word, WOKEN, memory_order_acq_rel);
+    if (was == SLEEPING)
         l->vtable->signal(l);
+    else if (was == OUTSIDE)
+        signal_outside(l);
+}
+
+void pl_loop_sleep_on(struct pl_loop *l, _Atomic uint32_t *word, uint32_t value, int64_t deadline)
+{
+    uint32_t running = RUNNING;
+    PL_ASSERT(l->inflight == 0);
+    l->outside = word;
+    // Release publishes `outside` to who finds OUTSIDE; acquire as in pl_loop_wake_sleep().
+    if (atomic_compare_exchange_strong_explicit(&l->wake_word, &running, OUTSIDE,
+                                                memory_order_acq_rel, memory_order_acquire))
+        (void)pl_futex_wait_shared(word, value, deadline); // whatever ends it: look around
+    pl_loop_wake_awake(l);
 }
 
 static int backend_from_environment(enum pl_backend *backend)

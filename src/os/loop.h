@@ -129,6 +129,7 @@ struct pl_loop {
     const _Atomic uint32_t *cq_head;
 
     _Atomic uint32_t wake_word; /* loop.c draws its states */
+    _Atomic uint32_t *outside;  /* the word that pl_loop_sleep_on() sleeps on */
     enum pl_backend backend;    /* the one in use: never AUTO after pl_loop_init */
     bool polling;
     bool fresh; /* something was started since the last poll began */
@@ -172,6 +173,13 @@ void pl_loop_cancel(struct pl_loop *l, struct pl_op *op);
  * only when the loop is broken.
  */
 int pl_loop_poll(struct pl_loop *l, int64_t deadline);
+
+/*
+ * Sleeps as pl_loop_poll does, but on a word in memory that other processes may share: while *word
+ * == value. For a loop in which nothing is in flight. A wake of the loop takes the word to 0 and
+ * ends it; so may anybody who changes the word and then wakes its futex. May return for nothing.
+ */
+void pl_loop_sleep_on(struct pl_loop *l, _Atomic uint32_t *word, uint32_t value, int64_t deadline);
 
 /*
  * Makes the current, or else the next, pl_loop_poll return at once. From any thread and from signal

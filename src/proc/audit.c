@@ -23,6 +23,8 @@
 #include "proc/pool.h"
 
 #include "os/clock.h"
+#include "os/futex.h"
+#include "os/ipc.h"
 
 #define AUDIT_NS (250 * PL_MILLISECOND)
 
@@ -77,7 +79,12 @@ static void audit_hand(struct pl_hand *h)
     h->roll_called = true;
     struct pl_message m = { .kind = PL_MESSAGE_ROLL };
     (void)pl_socket_send(h->socket, &m, sizeof m, NULL, 0); // no answer, no verdict
-    pl_channel_listen(h->channel, h->pool->listener);
+    if (h->channel == h->pool->leader_on)
+        pl_pool_wake_leader(h->pool); // it sets the word anew
+    else
+        pl_channel_listen(h->channel, h->pool->listener);
+    (void)pl_channel_take_asleep(h->channel);
+    pl_futex_wake_shared(&h->channel->asleep, 1);
     pl_bell_ring(h->doorbell);
 }
 

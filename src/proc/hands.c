@@ -61,7 +61,7 @@ static void clean(struct pl_hand *h)
         h->channel = NULL;
         h->free_count = PL_SLOTS;
         pl_hand_refresh(h->pool, h);
-        pl_memory_release(at, sizeof(struct pl_channel));
+        pl_pool_release_channel(h->pool, at);
     }
     if (h->pool->warm == h)
         h->pool->warm = NULL;

@@ -38,7 +38,7 @@ struct pl_mate {
     struct pl_channel *channel;
     const struct plait_task *const *tasks;
     unsigned task_count;
-    int socket, doorbell, bells[3]; // by enum pl_listener
+    int socket, doorbell, bells[3]; // by enum pl_listener; LEADER_ALONE has none
     plait_executor *ex;
     _Atomic bool stopping;
 
@@ -68,6 +68,9 @@ int pl_mate_next(struct pl_mate *m);
 
 // The slot goes back to the host, with its result or because it was taken back.
 void pl_mate_announce(struct pl_mate *m, uint32_t slot);
+
+// Wakes the taker, however it sleeps: it is to stop. Any thread.
+void pl_mate_rouse(struct pl_mate *m);
 
 // ---- serve.c
 

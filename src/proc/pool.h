@@ -20,7 +20,8 @@
  *   Who reaps. A thread that waits in plait_result() becomes the leader, if there is none: it looks
  *   at the rings itself, and sleeps on a bell of its own. Otherwise the supervisor, a thread of the
  *   pool, reaps when a worker rings. `listener` says which of them sleeps; each busy worker's
- *   channel holds a copy.
+ *   channel holds a copy. A leader that waits for a single busy worker sleeps on that worker's copy
+ *   (`leader_on`); when a second one becomes busy it is woken, to sleep on its bell.
  */
 #ifndef PL_PROC_POOL_H
 #define PL_PROC_POOL_H
@@ -180,8 +181,10 @@ struct pl_pool {
     struct pl_heap pauses;          // tickets of tasks that will be tried again
     int64_t sleeps_until;           // the supervisor; 0: it is awake
     enum pl_listener listener;
-    uint64_t submits; // tasks handed out directly or queued
-    int64_t audit_at; // PL_FOREVER: nothing was submitted for a while
+    struct pl_channel *leader_on;    // the leader sleeps on its `listener`: it stays mapped
+    struct pl_channel *leader_keeps; // the same, when the worker is dead: the leader releases it
+    uint64_t submits;                // tasks handed out directly or queued
+    int64_t audit_at;                // PL_FOREVER: nothing was submitted for a while
     uint64_t audit_submits;
     int64_t leader_doze_ns; // the leader's
     bool leader, ticking, broken;
@@ -310,6 +313,12 @@ void pl_pool_help(struct plait_executor *ex, plait_future *f, int64_t deadline);
 
 // Sets whom busy workers ring; false when something has been finished already.
 bool pl_pool_listen(struct pl_pool *p, enum pl_listener listener);
+
+// Wakes the leader, wherever it sleeps; it will look at the rings. Under the lock.
+void pl_pool_wake_leader(struct pl_pool *p);
+
+// A worker is dead and its memory goes, at the latest when the leader no longer sleeps on it.
+void pl_pool_release_channel(struct pl_pool *p, struct pl_channel *c);
 
 // Nothing is alive and nothing will be: tells who closes.
 void pl_pool_check_end(struct pl_pool *p);

@@ -21,6 +21,8 @@
 #include "core/strand.h"
 #include "os/alloc.h"
 #include "os/clock.h"
+#include "os/futex.h"
+#include "os/memory.h"
 
 // How long a waiting thread looks at the rings before it sleeps: about what waking it costs.
 #define DOZE_MOST_NS 50000
@@ -343,8 +345,32 @@ static void wake_leader(struct pl_waiter *w, plait_future *f)
     (void)f;
     // The future is done already. Pairs with the store in sleep_as_leader(), which then looks at
     // it.
-    if (atomic_exchange(&led->asleep, false))
-        pl_bell_ring(led->pool->leader_bell);
+    if (atomic_exchange(&led->asleep, false)) {
+        pl_lock(&led->pool->lock);
+        pl_pool_wake_leader(led->pool);
+        pl_unlock(&led->pool->lock);
+    }
+}
+
+void pl_pool_wake_leader(struct pl_pool *p)
+{
+    if (p->listener == PL_LISTENER_LEADER_ALONE) {
+        p->listener = PL_LISTENER_AWAKE;
+        (void)pl_channel_take_listener(p->leader_on);
+        pl_futex_wake_shared(&p->leader_on->listener, 1);
+    } else if (p->listener == PL_LISTENER_LEADER) {
+        pl_bell_ring(p->leader_bell);
+    }
+}
+
+void pl_pool_release_channel(struct pl_pool *p, struct pl_channel *c)
+{
+    if (c == p->leader_on) {
+        p->leader_keeps = c;
+        pl_pool_wake_leader(p);
+    } else {
+        pl_memory_release(c, sizeof *c);
+    }
 }
 
 // Looks at the rings until f is done (true), or nothing has come for a while; for how long follows
@@ -391,15 +417,26 @@ static void sleep_as_leader(struct led *led, plait_future *f, int64_t deadline)
     struct pl_after after;
     pl_after_init(&after);
     pl_lock(&p->lock);
-    bool sleep = pl_pool_listen(p, PL_LISTENER_LEADER);
+    struct pl_channel *alone = p->busy && !p->busy->busy_next ? p->busy->channel : NULL;
+    bool sleep = pl_pool_listen(p, alone ? PL_LISTENER_LEADER_ALONE : PL_LISTENER_LEADER);
+    p->leader_on = alone;
     pl_unlock(&p->lock);
     atomic_store(&led->asleep, true);
+    // Whatever ends it, we look again.
     if (sleep && !pl_future_is_done(f)) {
-        (void)pl_fd_wait_readable(p->leader_bell, deadline); // whatever ends it, we look again
-        pl_bell_clear(p->leader_bell);
+        if (alone) {
+            (void)pl_futex_wait_shared(&alone->listener, PL_LISTENER_LEADER_ALONE, deadline);
+        } else {
+            (void)pl_fd_wait_readable(p->leader_bell, deadline);
+            pl_bell_clear(p->leader_bell);
+        }
     }
     atomic_store(&led->asleep, false);
     pl_lock(&p->lock);
+    p->leader_on = NULL;
+    if (p->leader_keeps)
+        pl_memory_release(p->leader_keeps, sizeof *p->leader_keeps);
+    p->leader_keeps = NULL;
     pl_pool_listen(p, PL_LISTENER_AWAKE);
     pl_pool_reap(p, &after);
     pl_pool_unlock(p, &after);

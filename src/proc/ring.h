@@ -35,6 +35,9 @@
  *   more. One of the two sees the other: no wake-up is lost. Who finds the other asleep takes the
  *   word back to awake by a swap, so that a sleep costs one ring of the bell, however much is
  *   produced. [pair WORK] for host to worker, [pair DONE] for worker to host.
+ *   Who waits for nothing else sleeps on that word itself, a futex: then the swap, followed by a
+ *   wake of the futex, is the ring. The kernel compares the word as the sleeper goes to sleep, so a
+ *   swap that comes before is not missed.
  *   tests/unit/ring_model.c explores all of this exhaustively, and fails when any of the orderings
  *   named below is taken away.
  *
@@ -90,9 +93,17 @@ struct pl_ring {
 
 // Whom a worker wakes when it has finished something.
 enum pl_listener {
-    PL_LISTENER_AWAKE = 0,      // nobody: the host is looking
-    PL_LISTENER_SUPERVISOR = 1, // by the bell
-    PL_LISTENER_LEADER = 2,     // by the leader's bell
+    PL_LISTENER_AWAKE = 0,        // nobody: the host is looking
+    PL_LISTENER_SUPERVISOR = 1,   // by the bell
+    PL_LISTENER_LEADER = 2,       // by the leader's bell
+    PL_LISTENER_LEADER_ALONE = 3, // it waits for this worker alone: by the futex of the word
+};
+
+// How a worker sleeps that has nothing to do.
+enum pl_asleep {
+    PL_ASLEEP_NOT = 0,
+    PL_ASLEEP_IN_LOOP = 1, // with others that wait for I/O: by the doorbell
+    PL_ASLEEP_ON_WORD = 2, // by the futex of the word
 };
 
 struct pl_channel {
@@ -106,7 +117,7 @@ struct pl_channel {
 
     _Alignas(64) struct pl_ring work;     // host writes
     _Alignas(64) struct pl_ring done;     // worker writes
-    _Alignas(64) _Atomic uint32_t asleep; // worker sets; the host clears it and rings the doorbell
+    _Alignas(64) _Atomic uint32_t asleep; // enum pl_asleep: worker sets; the host clears and rings
     _Alignas(
         64) _Atomic uint32_t listener;   // enum pl_listener: host sets; the worker clears and rings
     _Alignas(64) _Atomic uint32_t taken; // host: position in `done`; a hint
@@ -162,22 +173,25 @@ static inline uint32_t pl_slot_state(struct pl_slot *s)
     return atomic_load_explicit(&s->state, memory_order_acquire);
 }
 
-// Host, after pushing to `work`: whether the doorbell must be rung. [pair WORK]
-static inline bool pl_channel_must_ring_worker(struct pl_channel *c)
+// Host, after pushing to `work`: how the worker must be woken, if at all. [pair WORK]
+static inline enum pl_asleep pl_channel_take_asleep(struct pl_channel *c)
 {
     atomic_thread_fence(memory_order_seq_cst); // between the push and the look
-    return atomic_load_explicit(&c->asleep, memory_order_relaxed) &&
-           atomic_exchange_explicit(&c->asleep, 0, memory_order_relaxed);
+    if (atomic_load_explicit(&c->asleep, memory_order_relaxed) == PL_ASLEEP_NOT)
+        return PL_ASLEEP_NOT;
+    return (enum pl_asleep)atomic_exchange_explicit(&c->asleep, PL_ASLEEP_NOT,
+                                                    memory_order_relaxed);
 }
 
-// Worker: true when it may sleep until the doorbell rings; false when there is work. [pair WORK]
-static inline bool pl_channel_worker_sleeps(struct pl_channel *c, uint32_t work_position)
+// Worker: true when it may sleep like that until it is rung; false when there is work. [pair WORK]
+static inline bool pl_channel_worker_sleeps(struct pl_channel *c, uint32_t work_position,
+                                            enum pl_asleep how)
 {
-    atomic_store_explicit(&c->asleep, 1, memory_order_relaxed);
+    atomic_store_explicit(&c->asleep, (uint32_t)how, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst); // between the promise and the look
     if (pl_ring_peek(&c->work, work_position) < 0)
         return true;
-    atomic_store_explicit(&c->asleep, 0, memory_order_relaxed);
+    atomic_store_explicit(&c->asleep, PL_ASLEEP_NOT, memory_order_relaxed);
     return false;
 }
 

@@ -15,6 +15,7 @@
 
 #include "base/bug.h"
 #include "os/alloc.h"
+#include "os/futex.h"
 
 // Tasks up to this are short: many are given in advance.
 #define SHORT_NS    20000
@@ -63,6 +64,8 @@ static void enter_busy(struct pl_pool *p, struct pl_hand *h)
     p->busy = h;
     p->busy_count++;
     h->is_busy = true;
+    if (p->listener == PL_LISTENER_LEADER_ALONE)
+        pl_pool_wake_leader(p); // it is to listen to both
     pl_channel_listen(h->channel, p->listener);
 }
 
@@ -123,8 +126,12 @@ static void push(struct pl_pool *p, struct pl_flight *fl)
     atomic_store_explicit(&h->channel->slots[fl->slot].state, PL_SLOT_QUEUED, memory_order_relaxed);
     h->sent[h->work_at % PL_SLOTS] = fl->slot;
     pl_ring_push(&h->channel->work, &h->work_at, fl->slot);
-    if (pl_channel_must_ring_worker(h->channel)) {
-        pl_bell_ring(h->doorbell);
+    enum pl_asleep asleep = pl_channel_take_asleep(h->channel);
+    if (asleep != PL_ASLEEP_NOT) {
+        if (asleep == PL_ASLEEP_ON_WORD)
+            pl_futex_wake_shared(&h->channel->asleep, 1);
+        else
+            pl_bell_ring(h->doorbell);
         p->woken = true;
     }
     pl_flight_arm(p, fl);

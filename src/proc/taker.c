@@ -19,6 +19,7 @@
 #include "base/relax.h"
 #include "core/sched.h"
 #include "os/clock.h"
+#include "os/futex.h"
 #include "os/ipc.h"
 #include <plait/fiber.h>
 
@@ -37,8 +38,10 @@ static void wake_host(struct pl_mate *m)
 {
     enum pl_listener l = pl_channel_take_listener(m->channel);
     m->owed = false;
-    m->host_slept = l == PL_LISTENER_LEADER;
-    if (l == PL_LISTENER_SUPERVISOR || l == PL_LISTENER_LEADER)
+    m->host_slept = l == PL_LISTENER_LEADER || l == PL_LISTENER_LEADER_ALONE;
+    if (l == PL_LISTENER_LEADER_ALONE)
+        pl_futex_wake_shared(&m->channel->listener, 1);
+    else if (l == PL_LISTENER_SUPERVISOR || l == PL_LISTENER_LEADER)
         pl_bell_ring(m->bells[l]);
 }
 
@@ -56,7 +59,7 @@ void pl_mate_announce(struct pl_mate *m, uint32_t slot)
     pl_ring_push(&m->channel->done, &m->done_at, slot);
     enum pl_listener l = pl_channel_listener(m->channel);
     m->owed = l != PL_LISTENER_AWAKE;
-    if (l == PL_LISTENER_LEADER || (m->owed && m->taker_sleeps))
+    if (l >= PL_LISTENER_LEADER || (m->owed && m->taker_sleeps))
         wake_host(m);
 }
 
@@ -100,13 +103,18 @@ static void rung(struct pl_op *op)
     pl_wait_fire(&PL_CONTAINER(op, struct doorbell, op)->wait, PL_WAIT_WOKEN);
 }
 
-static void sleep_until_rung(struct pl_mate *m)
+void pl_mate_rouse(struct pl_mate *m)
 {
-    // What the tasks printed is seen now rather than at the end.
-    fflush(stdout);
-    if (!pl_channel_worker_sleeps(m->channel, m->work_at))
+    atomic_store(&m->channel->asleep, PL_ASLEEP_NOT);
+    pl_futex_wake_shared(&m->channel->asleep, 1);
+    pl_bell_ring(m->doorbell);
+}
+
+// Beside fibers that wait for I/O, in their event loop.
+static void sleep_in_loop(struct pl_mate *m, struct pl_strand *s)
+{
+    if (!pl_channel_worker_sleeps(m->channel, m->work_at, PL_ASLEEP_IN_LOOP))
         return;
-    struct pl_strand *s = pl_strand_current();
     struct doorbell d = { .op = { .code = PL_OP_POLL, .fd = m->doorbell, .flags = POLLIN } };
     d.op.done = rung;
     pl_wait_init(&d.wait, s);
@@ -118,10 +126,31 @@ static void sleep_until_rung(struct pl_mate *m)
     pl_wait_uninterrupted(&d.wait);
     m->taker_sleeps = false;
     pl_bell_clear(m->doorbell);
-    atomic_store_explicit(&m->channel->asleep, 0, memory_order_relaxed);
-    m->now = pl_now();
     if (d.op.result < 0)
         atomic_store(&m->stopping, true); // a task has closed our descriptors
+}
+
+// Where nothing is in flight: one system call to sleep, and one of the host's to wake us.
+static void sleep_on_word(struct pl_mate *m, struct pl_worker *w)
+{
+    _Atomic uint32_t *asleep = &m->channel->asleep;
+    // Stopping is looked at after the promise; pl_mate_rouse() changes the word after stopping.
+    if (pl_channel_worker_sleeps(m->channel, m->work_at, PL_ASLEEP_ON_WORD) &&
+        !atomic_load(&m->stopping))
+        pl_worker_sleep_on(w, asleep, PL_ASLEEP_ON_WORD);
+}
+
+static void sleep_until_rung(struct pl_mate *m)
+{
+    struct pl_strand *s = pl_strand_current();
+    // What the tasks printed is seen now rather than at the end.
+    fflush(stdout);
+    if (pl_worker_is_free(s->worker))
+        sleep_on_word(m, s->worker);
+    else
+        sleep_in_loop(m, s);
+    atomic_store_explicit(&m->channel->asleep, PL_ASLEEP_NOT, memory_order_relaxed);
+    m->now = pl_now();
 }
 
 // Looks at the ring for a while: a slot, or -1.

@@ -98,7 +98,7 @@ static void *listen_to_host(void *arg)
             break;
     }
     atomic_store(&m->stopping, true);
-    pl_bell_ring(m->doorbell);
+    pl_mate_rouse(m);
     return NULL;
 }
 

@@ -2,6 +2,7 @@
 // The shared memory between host and worker: rings, slots, the promises of sleepers, by two
 // threads.
 #include "check.h"
+#include "os/futex.h"
 #include "os/ipc.h"
 #include "os/memory.h"
 #include "proc/ring.h"
@@ -83,12 +84,12 @@ TEST(promises)
 {
     struct pl_channel *c = new_channel();
     uint32_t work = PL_RING_START, done = PL_RING_START;
-    CHECK(!pl_channel_must_ring_worker(c));
-    CHECK(pl_channel_worker_sleeps(c, PL_RING_START));
+    CHECK_INT(pl_channel_take_asleep(c), ==, PL_ASLEEP_NOT);
+    CHECK(pl_channel_worker_sleeps(c, PL_RING_START, PL_ASLEEP_ON_WORD));
     pl_ring_push(&c->work, &work, 5);
-    CHECK(pl_channel_must_ring_worker(c));
-    CHECK(!pl_channel_must_ring_worker(c)); // once a sleep
-    CHECK(!pl_channel_worker_sleeps(c, PL_RING_START));
+    CHECK_INT(pl_channel_take_asleep(c), ==, PL_ASLEEP_ON_WORD);
+    CHECK_INT(pl_channel_take_asleep(c), ==, PL_ASLEEP_NOT); // once a sleep
+    CHECK(!pl_channel_worker_sleeps(c, PL_RING_START, PL_ASLEEP_IN_LOOP));
     CHECK_INT(pl_channel_listener(c), ==, PL_LISTENER_AWAKE);
     pl_channel_listen(c, PL_LISTENER_LEADER);
     CHECK(pl_channel_host_sleeps(c, PL_RING_START));
@@ -100,7 +101,7 @@ TEST(promises)
     free_channel(c);
 }
 
-// ---- two threads: every task goes there and back, with real sleeps on real bells
+// ---- two threads: every task goes there and back, with real sleeps on bells or on the words
 
 enum { TASKS = 200000 };
 
@@ -108,7 +109,26 @@ struct pair {
     struct pl_channel *c;
     int doorbell, bell;
     unsigned doze; // looks before a sleep
+    bool words;
 };
+
+static void sleep_on(_Atomic uint32_t *word, uint32_t value, int bell, bool words)
+{
+    if (words) {
+        (void)pl_futex_wait_shared(word, value, INT64_MAX);
+    } else {
+        CHECK_INT(pl_fd_wait_readable(bell, INT64_MAX), ==, 0);
+        pl_bell_clear(bell);
+    }
+}
+
+static void wake(_Atomic uint32_t *word, int bell, bool words)
+{
+    if (words)
+        pl_futex_wake_shared(word, 1);
+    else
+        pl_bell_ring(bell);
+}
 
 static void *work(void *arg)
 {
@@ -117,9 +137,9 @@ static void *work(void *arg)
     for (uint32_t i = 0, looks = 0; i < TASKS;) {
         int slot = pl_ring_pop(&p->c->work, &at);
         if (slot < 0) {
-            if (looks++ >= p->doze && pl_channel_worker_sleeps(p->c, at)) {
-                CHECK_INT(pl_fd_wait_readable(p->doorbell, INT64_MAX), ==, 0);
-                pl_bell_clear(p->doorbell);
+            enum pl_asleep how = p->words ? PL_ASLEEP_ON_WORD : PL_ASLEEP_IN_LOOP;
+            if (looks++ >= p->doze && pl_channel_worker_sleeps(p->c, at, how)) {
+                sleep_on(&p->c->asleep, how, p->doorbell, p->words);
                 atomic_store(&p->c->asleep, 0);
                 looks = 0;
             }
@@ -136,7 +156,7 @@ static void *work(void *arg)
         pl_ring_push(&p->c->done, &done, (uint32_t)slot);
         if (pl_channel_listener(p->c) != PL_LISTENER_AWAKE &&
             pl_channel_take_listener(p->c) != PL_LISTENER_AWAKE)
-            pl_bell_ring(p->bell);
+            wake(&p->c->listener, p->bell, p->words);
         i++, looks = 0;
     }
     return NULL;
@@ -149,16 +169,16 @@ static uint32_t push_some(struct pair *p, uint32_t sent, uint32_t got, uint32_t 
         memcpy(s->data, &sent, sizeof sent);
         atomic_store_explicit(&s->state, PL_SLOT_QUEUED, memory_order_relaxed);
         pl_ring_push(&p->c->work, at, sent % PL_SLOTS);
-        if (pl_channel_must_ring_worker(p->c))
-            pl_bell_ring(p->doorbell);
+        if (pl_channel_take_asleep(p->c) != PL_ASLEEP_NOT)
+            wake(&p->c->asleep, p->doorbell, p->words);
         sent++;
     }
     return sent;
 }
 
-static void there_and_back(uint32_t ahead, unsigned doze)
+static void there_and_back(uint32_t ahead, unsigned doze, bool words)
 {
-    struct pair p = { new_channel(), pl_bell_new(), pl_bell_new(), doze };
+    struct pair p = { new_channel(), pl_bell_new(), pl_bell_new(), doze, words };
     uint32_t at = PL_RING_START, done = PL_RING_START, sent = 0, looks = 0;
     pthread_t thread;
     CHECK_INT(pthread_create(&thread, NULL, work, &p), ==, 0);
@@ -169,10 +189,8 @@ static void there_and_back(uint32_t ahead, unsigned doze)
             if (looks++ < doze)
                 continue;
             pl_channel_listen(p.c, PL_LISTENER_SUPERVISOR);
-            if (pl_channel_host_sleeps(p.c, done)) {
-                CHECK_INT(pl_fd_wait_readable(p.bell, INT64_MAX), ==, 0);
-                pl_bell_clear(p.bell);
-            }
+            if (pl_channel_host_sleeps(p.c, done))
+                sleep_on(&p.c->listener, PL_LISTENER_SUPERVISOR, p.bell, words);
             pl_channel_listen(p.c, PL_LISTENER_AWAKE);
             looks = 0;
             continue;
@@ -192,17 +210,20 @@ static void there_and_back(uint32_t ahead, unsigned doze)
 
 TEST(there_and_back_one_by_one, .limit_s = 120)
 {
-    there_and_back(1, 100);
+    there_and_back(1, 100, false);
+    there_and_back(1, 100, true);
 }
 
 TEST(there_and_back_always_asleep, .limit_s = 120)
 {
-    there_and_back(3, 0);
+    there_and_back(3, 0, false);
+    there_and_back(3, 0, true);
 }
 
 TEST(there_and_back_in_a_crowd, .limit_s = 120)
 {
-    there_and_back(PL_SLOTS, 1000);
+    there_and_back(PL_SLOTS, 1000, false);
+    there_and_back(PL_SLOTS, 1000, true);
 }
 
 // ---- the doors that it stands on

@@ -12,7 +12,9 @@
  *   (a release sequence); a sequentially consistent fence exchanges views with all other such
  *   fences, and acts as an acquire for what was read and as a release for what is written. So a
  *   load may be as stale as C11 allows, and no ordering is implied that is not asked for. The bells
- *   are the kernel's: they carry the view of who rang.
+ *   are the kernel's: they carry the view of who rang. Where both sides sleep on the words instead
+ *   (`on_word`), the kernel compares the word as one goes to sleep, a wake finds only who is asleep
+ *   by then, and it carries no view.
  *
  *   The host gives the worker TASKS tasks. It may take the last one back. The worker may die before
  *   any of its steps. What must hold:
@@ -31,7 +33,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TASKS = 2, HISTORY = 12 };
+enum { TASKS = 2, HISTORY = 20 };
 
 enum mistake {
     NONE,
@@ -46,6 +48,7 @@ enum mistake {
     WORKER_SLEEPS_BLINDLY,   // without the look
     HOST_SLEEPS_BLINDLY,     //
     WORKER_TAKES_BY_STORE,   // a load and a store instead of the swap
+    WAKES_BEFORE_THE_SWAP,   // on_word: the futex is woken first, then the word changes
     WORKER_RUNS_THEN_STARTS, // the state says "started" only after the task has begun
     MISTAKES,
 };
@@ -86,11 +89,12 @@ struct state {
     struct message history[LOCATIONS][HISTORY];
     struct view fences, bell_view, doorbell_view;
     uint8_t bell, doorbell, revoking, settled;
+    uint8_t in_futex[2];                  // by thread: asleep on its word
     uint8_t ran[TASKS], accounted[TASKS]; // accounted: 1 fine, 2 elsewhere, 3 lost
 };
 
 static enum mistake mistake;
-static bool may_revoke, may_die;
+static bool may_revoke, may_die, on_word;
 static uint64_t *seen;
 static size_t seen_size, states, violations;
 
@@ -166,10 +170,39 @@ static void fence(struct state *s, int thread)
     t->released = t->now;
 }
 
+enum { NOT_IN_FUTEX, IN_FUTEX, FUTEX_WOKEN };
+
 static void ring(struct state *s, int thread, uint8_t *bell, struct view *view)
 {
+    uint8_t *sleeper = &s->in_futex[!thread];
+    if (on_word && *sleeper == IN_FUTEX)
+        *sleeper = FUTEX_WOKEN;
+    if (on_word)
+        return;
     *bell = 1;
     join(view, &s->thread[thread].now);
+}
+
+static bool is_asleep(const struct state *s, int thread, uint8_t bell)
+{
+    return on_word ? s->in_futex[thread] == IN_FUTEX : !bell;
+}
+
+// One step of a thread that promised to sleep and is not asleep: it has been woken, or goes to
+// sleep. True when it goes on.
+static bool wakes_up(struct state *s, int thread, int word, uint8_t *bell, const struct view *view)
+{
+    if (on_word && s->in_futex[thread] == NOT_IN_FUTEX &&
+        s->history[word][s->count[word] - 1].value == 1) {
+        s->in_futex[thread] = IN_FUTEX;
+        return false;
+    }
+    if (!on_word)
+        join(&s->thread[thread].now, view);
+    s->in_futex[thread] = NOT_IN_FUTEX;
+    *bell = 0;
+    store(s, thread, word, 0, false);
+    return true;
 }
 
 // ---- what must hold
@@ -212,9 +245,13 @@ static bool first_visit(const struct state *s)
 {
     // Two hashes in one word: the chance to mistake one state for another is negligible.
     uint64_t h = 1469598103934665603u;
-    const unsigned char *p = (const unsigned char *)s;
-    for (size_t i = 0; i < sizeof *s; i++)
-        h = (h ^ p[i]) * 1099511628211u;
+    for (size_t i = 0, n; i < sizeof *s; i += n) {
+        uint64_t part = 0;
+        n = sizeof *s - i < sizeof part ? sizeof *s - i : sizeof part;
+        memcpy(&part, (const char *)s + i, n);
+        h = (h ^ part) * UINT64_C(0x9e3779b97f4a7c15);
+        h ^= h >> 29; // a multiplication carries upwards only
+    }
     h |= 1;
     size_t at = (size_t)(h * UINT64_C(0x9e3779b97f4a7c15) >> 20) & (seen_size - 1);
     while (seen[at]) {
@@ -261,7 +298,8 @@ enum host_pc {
 static void host_looked_asleep(struct state *s, uint8_t asleep)
 {
     struct thread *t = &s->thread[HOST];
-    t->pc = asleep ? WAKE_SWAP : ++t->at < TASKS ? PUT_ARGUMENT : REAP;
+    uint8_t wake = mistake == WAKES_BEFORE_THE_SWAP ? WAKE_RING : WAKE_SWAP;
+    t->pc = asleep ? wake : ++t->at < TASKS ? PUT_ARGUMENT : REAP;
     if (t->pc == REAP)
         t->at = 0;
 }
@@ -317,14 +355,17 @@ static void host_step(const struct state *s)
         each_load(s, HOST, ASLEEP, false, host_looked_asleep);
         return;
     case WAKE_SWAP:
-        if (exchange(&next, HOST, ASLEEP, 0))
+        if (exchange(&next, HOST, ASLEEP, 0) && mistake != WAKES_BEFORE_THE_SWAP)
             t->pc = WAKE_RING;
         else
             host_looked_asleep(&next, 0);
         break;
     case WAKE_RING:
         ring(&next, HOST, &next.doorbell, &next.doorbell_view);
-        host_looked_asleep(&next, 0);
+        if (mistake == WAKES_BEFORE_THE_SWAP)
+            t->pc = WAKE_SWAP;
+        else
+            host_looked_asleep(&next, 0);
         break;
     case REAP:
         each_load(s, HOST, FINISHED + task, mistake != HOST_PEEK_RELAXED, host_peeked);
@@ -347,12 +388,10 @@ static void host_step(const struct state *s)
         each_load(s, HOST, FINISHED + task, mistake != HOST_PEEK_RELAXED, host_looked_again);
         return;
     case SLEEP:
-        if (!next.bell)
+        if (is_asleep(s, HOST, s->bell))
             return;
-        next.bell = 0;
-        join(&t->now, &next.bell_view);
-        store(&next, HOST, LISTENER, 0, false);
-        t->pc = REAP;
+        if (wakes_up(&next, HOST, LISTENER, &next.bell, &next.bell_view))
+            t->pc = REAP;
         break;
     case HOST_END:
         return;
@@ -518,12 +557,10 @@ static void worker_step(const struct state *s)
         each_load(s, WORKER, WORK + task, mistake != WORKER_PEEK_RELAXED, worker_looked_again);
         return;
     case DOZE:
-        if (!next.doorbell)
+        if (is_asleep(s, WORKER, s->doorbell))
             return;
-        next.doorbell = 0;
-        join(&t->now, &next.doorbell_view);
-        store(&next, WORKER, ASLEEP, 0, false);
-        t->pc = LOOK;
+        if (wakes_up(&next, WORKER, ASLEEP, &next.doorbell, &next.doorbell_view))
+            t->pc = LOOK;
         break;
     case WORKER_END:
         return;
@@ -545,8 +582,9 @@ static void worker_dies(const struct state *s)
 static bool can_step(const struct state *s)
 {
     const struct thread *h = &s->thread[HOST], *w = &s->thread[WORKER];
-    bool host = h->pc != HOST_END && !(h->pc == SLEEP && !s->bell);
-    bool worker = !w->dead && w->pc != WORKER_END && !(w->pc == DOZE && !s->doorbell);
+    bool host = h->pc != HOST_END && !(h->pc == SLEEP && is_asleep(s, HOST, s->bell));
+    bool worker =
+        !w->dead && w->pc != WORKER_END && !(w->pc == DOZE && is_asleep(s, WORKER, s->doorbell));
     bool settles = w->dead && !s->settled && h->pc >= REAP && h->pc != HOST_END;
     return host || worker || settles;
 }
@@ -564,7 +602,7 @@ static void explore(const struct state *s)
     worker_dies(s);
 }
 
-static size_t run(enum mistake with, bool revoke, bool die)
+static size_t run(enum mistake with, bool revoke, bool die, bool words)
 {
     seen_size = (size_t)1 << 25;
     seen = calloc(seen_size, sizeof *seen);
@@ -572,6 +610,7 @@ static size_t run(enum mistake with, bool revoke, bool die)
     mistake = with;
     may_revoke = revoke;
     may_die = die;
+    on_word = words;
     states = violations = 0;
     static struct state s; // all zero: nothing was written, everybody sees the start
     for (int i = 0; i < LOCATIONS; i++)
@@ -583,27 +622,33 @@ static size_t run(enum mistake with, bool revoke, bool die)
 
 TEST(nothing_is_lost, .limit_s = 120)
 {
-    CHECK_INT(run(NONE, false, false), ==, 0);
-    check_say("%zu states", states);
-    CHECK_INT(states, >, 1000);
+    for (int words = 0; words < 2; words++) {
+        CHECK_INT(run(NONE, false, false, words), ==, 0);
+        check_say("%zu states", states);
+        CHECK_INT(states, >, 1000);
+    }
 }
 
 TEST(nothing_is_lost_where_tasks_are_taken_back, .limit_s = 120)
 {
-    CHECK_INT(run(NONE, true, false), ==, 0);
-    check_say("%zu states", states);
+    for (int words = 0; words < 2; words++) {
+        CHECK_INT(run(NONE, true, false, words), ==, 0);
+        check_say("%zu states", states);
+    }
 }
 
 TEST(a_death_at_any_step_is_accounted_for, .limit_s = 120)
 {
-    CHECK_INT(run(NONE, true, true), ==, 0);
-    check_say("%zu states", states);
+    for (int words = 0; words < 2; words++) {
+        CHECK_INT(run(NONE, true, true, words), ==, 0);
+        check_say("%zu states", states);
+    }
 }
 
 TEST(every_mistake_is_found, .limit_s = 120)
 {
     for (int m = NONE + 1; m < MISTAKES; m++) {
-        bool found = run((enum mistake)m, true, true) > 0;
+        bool found = run((enum mistake)m, true, true, m == WAKES_BEFORE_THE_SWAP) > 0;
         check_say("mistake %d: %s", m, found ? "found" : "not found");
         CHECK(found);
     }
