@@ -360,6 +360,17 @@ void pl_worker_awake(struct pl_worker *w)
     pl_monitor_rouse(w->sched);
 }
 
+enum pl_worker_rest pl_worker_rest(struct pl_worker *w)
+{
+    bool sleeps = pl_worker_prepare_sleep(w);
+    /* After it was counted as a sleeper: whoever begins to drain wakes those who sleep, and this is
+     * the last look of one that did not yet. [pair SLEEP] */
+    if (!pl_sched_check_end(w->sched))
+        return sleeps ? PL_WORKER_SLEEPS : PL_WORKER_GOES_ON;
+    pl_worker_awake(w);
+    return PL_WORKER_ENDS;
+}
+
 bool pl_worker_prepare_sleep(struct pl_worker *w)
 {
     give_up_search(w); /* it may have been woken to search, and then not searched */
@@ -412,9 +423,10 @@ void pl_worker_run(struct pl_worker *w)
         pl_worker_turn(w, UINT32_MAX);
         if (search(w))
             continue;
-        if (pl_sched_check_end(s))
+        enum pl_worker_rest rest = pl_worker_rest(w);
+        if (rest == PL_WORKER_ENDS)
             break;
-        if (!pl_worker_prepare_sleep(w))
+        if (rest == PL_WORKER_GOES_ON)
             continue;
         PL_TRACE(PL_TRACE_SLEEP, w, NULL);
         int e = pl_loop_poll(&w->loop, sleep_until(w));

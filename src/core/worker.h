@@ -112,6 +112,11 @@ static inline bool pl_worker_is_free(const struct pl_worker *w)
  * is something to do. Afterwards it looks around at the next turn. */
 void pl_worker_sleep_on(struct pl_worker *w, _Atomic uint32_t *word, uint32_t value);
 
+/* The same for a worker that also ends when the scheduler has nothing left to do and takes nothing
+ * more. Only after SLEEPS: sleep, then awake. */
+enum pl_worker_rest { PL_WORKER_GOES_ON, PL_WORKER_SLEEPS, PL_WORKER_ENDS };
+enum pl_worker_rest pl_worker_rest(struct pl_worker *w);
+
 /* Turns and sleeps until the scheduler has ended. The body of a worker's thread. */
 void pl_worker_run(struct pl_worker *w);
 
