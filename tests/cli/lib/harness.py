@@ -119,6 +119,9 @@ def none_left(mark, seconds=5):
 
 
 def run_tests(words):
+    # Whoever started the tests may ignore these, as nohup and `&` do, and so would the program.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     tally = {"ok": 0, "FAIL": 0, "skip": 0}
     for name, function, arguments in TESTS:
         if words and not any(word in name for word in words):
