@@ -11,6 +11,7 @@
 #include <plait/channel.h>
 #include <plait/scope.h>
 #include <plait/fiber.h>
+#include <plait/child.h>
 #include <plait/sync.h>
 #include <plait/io.h>
 #include <plait/bufio.h>

@@ -296,13 +296,23 @@ void pl_poller_done(struct pl_poller *p)
     p->fd = -1;
 }
 
-int pl_poller_add(struct pl_poller *p, int fd, uint64_t tag)
+static int poller_add(struct pl_poller *p, int fd, uint32_t events, uint64_t tag)
 {
     int err = pl_fault(PL_FAULT_SYSCALL);
     if (err < 0)
         return err;
-    struct epoll_event e = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.u64 = tag };
+    struct epoll_event e = { .events = events, .data.u64 = tag };
     return epoll_ctl(p->fd, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
+}
+
+int pl_poller_add(struct pl_poller *p, int fd, uint64_t tag)
+{
+    return poller_add(p, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, tag);
+}
+
+int pl_poller_watch(struct pl_poller *p, int fd, bool write, uint64_t tag)
+{
+    return poller_add(p, fd, write ? EPOLLOUT : EPOLLIN, tag);
 }
 
 void pl_poller_remove(struct pl_poller *p, int fd)

@@ -84,6 +84,9 @@ void pl_poller_done(struct pl_poller *p);
 int pl_poller_add(struct pl_poller *p, int fd, uint64_t tag);
 void pl_poller_remove(struct pl_poller *p, int fd);
 
+// Reports fd for as long as it can be read, or written.
+int pl_poller_watch(struct pl_poller *p, int fd, bool write, uint64_t tag);
+
 // Waits until something is ready, at most until the deadline (0: not at all, INT64_MAX: for ever).
 // Writes the tags of what is, and returns how many: 0 at the deadline or after a signal.
 int pl_poller_wait(struct pl_poller *p, uint64_t *tags, int room, int64_t deadline);

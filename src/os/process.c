@@ -146,11 +146,10 @@ bool pl_pidfd_ended(int pidfd)
     return n > 0;
 }
 
-void pl_process_kill_group(int group, int signal)
+int pl_process_kill_group(int group, int signal)
 {
     PL_ASSERT(group > 1);
-    // ESRCH: all of it has ended. EPERM: what is left of it changed its user.
-    (void)kill(-group, signal);
+    return kill(-group, signal) < 0 ? -errno : 0;
 }
 
 static int64_t timeval_ns(struct timeval t)

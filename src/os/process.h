@@ -51,8 +51,9 @@ int pl_pidfd_kill(int pidfd, int signal);
 // Whether the process has ended. Never waits.
 bool pl_pidfd_ended(int pidfd);
 
-// Signals every process of the group.
-void pl_process_kill_group(int group, int signal);
+// Signals every process of the group. 0; -ESRCH: all of it has ended and was reaped; -EPERM: what
+// is left of it changed its user.
+int pl_process_kill_group(int group, int signal);
 
 // Reaps a child of this process; `wait`: once it has ended. 0; -EAGAIN: it has not ended; -ECHILD:
 // not a child of ours, or somebody else has reaped it.
