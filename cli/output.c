@@ -127,7 +127,7 @@ void say_about(const void *subject, size_t bytes, const char *message)
 {
     struct text line = { 0 };
     text_puts(&line, "plait: ");
-    text_visible(&line, subject, bytes, 300);
+    text_visible(&line, bytes > 0 ? subject : "''", bytes > 0 ? bytes : 2, 300);
     text_printf(&line, ": %s", message);
     put_line(&line);
 }

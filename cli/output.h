@@ -32,7 +32,7 @@ struct text *output_text(void);
 int output_write(void);
 
 /* "plait: SUBJECT: message" or "plait: message" on standard error, in one write. Any thread. The
- * subject's control characters are made visible. */
+ * subject's control characters are made visible, and an empty one is shown as ''. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void say_about(const void *subject, size_t bytes, const char *message);
 

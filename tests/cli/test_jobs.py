@@ -92,7 +92,7 @@ def sha256_of_what_cannot_be_read(on):
                       "plait: loop: Too many levels of symbolic links",
                       "plait: good/below: Not a directory",
                       "plait: " + "x" * 300 + "…: File name too long",
-                      "plait: : an empty name",
+                      "plait: '': an empty name",
                       "plait: 6 of 8 inputs failed"])
 
 
@@ -147,7 +147,8 @@ def numbers_that_are_none(on):
     same((got.status, got.out), (1, b"7\tprime\n"))
     same(len(got.errors), len(bad) + 1)
     for text, line in zip(bad, got.errors):
-        same(line, f"plait: {text}: not a whole number from 0 to 18446744073709551615")
+        shown = text or "''"
+        same(line, f"plait: {shown}: not a whole number from 0 to 18446744073709551615")
 
 
 @each
