@@ -227,7 +227,7 @@ PLAIT_TASK_BYTES(fetch);
 
 static const char *directory;
 
-static int prepare(const struct options *o)
+static int prepare_directory(const struct options *o)
 {
     struct stat st;
     directory = o->directory ? o->directory : "";
@@ -242,6 +242,16 @@ static int prepare(const struct options *o)
         return 0;
     say_about(directory, strlen(directory), strerror(error));
     return EXIT_USAGE;
+}
+
+static int prepare(const struct options *o)
+{
+    int status = prepare_directory(o);
+    /* Reading the authorities takes a while, for which no loop shall stand still; worker processes
+     * have nobody else to do it. */
+    if (status == 0 && o->on != PLAIT_PROCESSES)
+        pthread_once(&once, once_a_process);
+    return status;
 }
 
 static const char *encode(struct plait_span input, struct argument *arg, const void **in)
