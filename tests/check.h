@@ -33,6 +33,8 @@ struct check_test {
 __extension__ typedef __int128 check_wide; // holds every long long and every unsigned long long
 
 void check_register(struct check_test *test);
+// PLAIT_TEST_TIMEOUT_SCALE, for a test that has limits of its own.
+double check_scale(void);
 void check_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void check_fail(const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), noreturn, cold));

@@ -211,6 +211,7 @@ TEST(a_million_sleepers, .limit_s = 300)
     if (!getenv("PLAIT_TEST_MILLION"))
         SKIP("PLAIT_TEST_MILLION=1 asks for it");
     CHECK_INT(plait_open(&ex, PLAIT_FIBERS), ==, 0);
-    sleepers(ex, 1000000, 30 * PLAIT_SECOND, 10 * 1024);
+    int64_t ns = (int64_t)(30 * PLAIT_SECOND * check_scale()); // long enough to start them all
+    sleepers(ex, 1000000, ns, 10 * 1024);
     CHECK_INT(plait_close(ex), ==, 0);
 }
