@@ -12,6 +12,7 @@
 #include <plait/scope.h>
 #include <plait/fiber.h>
 #include <plait/child.h>
+#include <plait/file.h>
 #include <plait/sync.h>
 #include <plait/io.h>
 #include <plait/bufio.h>

@@ -14,6 +14,7 @@
 
 #include "base/bug.h"
 #include "core/sched.h"
+#include "io/perform.h"
 #include "os/clock.h"
 #include <fcntl.h>
 #include <plait/fiber.h>
@@ -97,6 +98,12 @@ static int64_t perform(struct operation *o)
     if (e < 0)
         return e;
     return o->strand->worker ? on_fiber(o) : on_thread(o);
+}
+
+int64_t pl_io_perform(const struct pl_op *op)
+{
+    struct operation o = { .op = *op };
+    return perform(&o);
 }
 
 ssize_t plait_io_read(int fd, void *data, size_t bytes)
