@@ -13,6 +13,7 @@
 #include <plait/fiber.h>
 #include <plait/child.h>
 #include <plait/file.h>
+#include <plait/signal.h>
 #include <plait/sync.h>
 #include <plait/io.h>
 #include <plait/bufio.h>
