@@ -14,6 +14,7 @@
 #include <plait/child.h>
 #include <plait/file.h>
 #include <plait/signal.h>
+#include <plait/timer.h>
 #include <plait/sync.h>
 #include <plait/io.h>
 #include <plait/bufio.h>
