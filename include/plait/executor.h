@@ -120,7 +120,8 @@ enum plait_how {
 PLAIT_API int plait_shutdown(plait_executor *ex, enum plait_how how);
 
 /* Shuts down with PLAIT_DRAIN, waits until every task has ended, joins threads and processes and
- * frees the executor. Futures that are still held stay valid.
+ * frees the executor. Futures that are still held stay valid. Suspends a fiber of another executor,
+ * blocks a thread; no cancel and no deadline ends the wait.
  * -EDEADLK  called from a task of this executor: it is shut down, but not waited for nor freed
  * -EINVAL   not an open executor (closed already)
  * NULL is allowed and does nothing. */

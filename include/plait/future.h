@@ -84,6 +84,7 @@ PLAIT_API int plait_submit_task(plait_executor *ex, plait_future **ret,
  * -ETIMEDOUT  the same for a deadline
  * -EOWNERDEAD the worker process died; plait_error() says how
  * -EDEADLK    a task waits for itself
+ * -ENOMEM     there was no memory to start the task
  * Suspends a fiber, blocks a thread. */
 PLAIT_API int plait_result(plait_future *f, void *out);
 
@@ -134,7 +135,8 @@ PLAIT_API int plait_wait(plait_future *const *futures, size_t n, enum plait_when
  *     while (plait_completed_next(it, &f, PLAIT_NEVER) == 1) ...
  *     plait_completed_free(it);
  *
- * next: 1 and *ret; 0 when all were handed out; -ETIMEDOUT, -ECANCELED. The futures stay the
+ * new: 0 or -ENOMEM. next: 1 and *ret; 0 when all were handed out; -ETIMEDOUT at the deadline,
+ * -ECANCELED by the caller's scope; suspends a fiber, blocks a thread. The futures stay the
  * caller's and may be freed once handed out. */
 typedef struct plait_completed plait_completed;
 PLAIT_API int plait_completed_new(plait_completed **ret, plait_future *const *futures, size_t n);
