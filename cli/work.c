@@ -54,8 +54,8 @@ void work_free(struct work *w)
 
 bool work_has_room(const struct work *w)
 {
-    return !w->stopping && w->fatal == 0 && w->in_flight < w->window &&
-           w->begun - w->taken < w->room;
+    bool ends = w->stopping || w->fatal < 0 || (w->options->fail_fast && w->failed > 0);
+    return !ends && w->in_flight < w->window && w->begun - w->taken < w->room;
 }
 
 /* On the thread that ends the task. */

@@ -142,6 +142,9 @@ def fail_fast(on):
     got = plait("run", "--on", on, "--fail-fast", "isprime", "2", "x", "3")
     inside("plait: x: not a whole number", got.err.decode())
     same(got.status, 1)
+    got = plait("run", "--on", on, "--fail-fast", "isprime", "x", *["3"] * 300)
+    same((got.status, got.out), (1, b""))  # nothing starts after it
+    inside("plait: stopped at the first failure: 1 of 301 done", got.err.decode())
 
 
 @each
