@@ -88,7 +88,9 @@ int pl_socket_send(int fd, const void *message, size_t bytes, const int *fds, un
     do
         n = sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (n < 0 && errno == EINTR);
-    return n < 0 ? -errno : 0;
+    if (n >= 0)
+        return 0;
+    return errno == ECONNRESET ? -EPIPE : -errno; // gone, with messages of ours unread
 }
 
 ssize_t pl_socket_receive(int fd, void *message, size_t bytes, int *fds, unsigned *fd_count)

@@ -257,6 +257,24 @@ TEST(descriptors_travel)
     pl_fd_close(pair[1]);
 }
 
+// The kernel has another word for a peer that dies before it has read all.
+TEST(a_peer_that_dies_with_messages_unread_is_gone)
+{
+    char text[8];
+    for (int first_sends = 0; first_sends < 2; first_sends++) {
+        int pair[2];
+        CHECK_INT(pl_socket_pair(pair), ==, 0);
+        CHECK_INT(pl_socket_send(pair[0], "unread", 6, NULL, 0), ==, 0);
+        pl_fd_close(pair[1]);
+        if (!first_sends)
+            CHECK_INT(pl_socket_receive(pair[0], text, sizeof text, NULL, NULL), ==, 0);
+        CHECK_INT(pl_socket_send(pair[0], "more", 4, NULL, 0), ==, -EPIPE);
+        CHECK_INT(pl_socket_send(pair[0], "more", 4, NULL, 0), ==, -EPIPE);
+        CHECK_INT(pl_socket_receive(pair[0], text, sizeof text, NULL, NULL), ==, 0);
+        pl_fd_close(pair[0]);
+    }
+}
+
 TEST(more_descriptors_than_room_are_closed)
 {
     int pair[2], fds[3], got;
