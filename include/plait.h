@@ -16,6 +16,7 @@
 #include <plait/signal.h>
 #include <plait/timer.h>
 #include <plait/sync.h>
+#include <plait/shared.h>
 #include <plait/io.h>
 #include <plait/bufio.h>
 

@@ -27,6 +27,7 @@
 #include "os/clock.h"
 #include "os/memory.h"
 #include "os/process.h"
+#include "shared/arena.h"
 
 // Starts in a row that may fail, and the first pause between them, which doubles.
 #define MAX_FAILED_STARTS 5
@@ -70,6 +71,8 @@ static void clean(struct pl_hand *h)
     pl_fd_close(h->pidfd);
     h->socket = h->doorbell = h->pidfd = -1;
     h->pid = 0;
+    pl_owner_died(h->owner);
+    h->owner = 0;
 }
 
 void pl_hands_done(struct pl_pool *p)
@@ -159,7 +162,8 @@ int pl_hand_fork(struct pl_pool *p, struct pl_hand *h)
         h->generation++;
         struct pl_message m = { .kind = PL_MESSAGE_FORK,
                                 .hand = h->index,
-                                .generation = h->generation };
+                                .generation = h->generation,
+                                .slot = h->owner = pl_owner_new() };
         int fds[PL_FORK_FDS] = { [PL_FORK_SOCKET] = peer,
                                  [PL_FORK_CHANNEL] = memory,
                                  [PL_FORK_DOORBELL] = h->doorbell,

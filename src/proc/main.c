@@ -8,6 +8,7 @@
 #include "proc/processes.h"
 #include "proc/wire.h"
 #include "proc/zygote.h"
+#include "shared/arena.h"
 
 static const char *program; // argv[0]; NULL: plait_main() has not been called
 
@@ -20,8 +21,10 @@ void plait_main(int argc, char **argv)
 {
     program = argc > 0 && argv[0] ? argv[0] : "plait";
     const char *host = getenv(PL_ZYGOTE_VARIABLE);
-    if (!host)
+    if (!host) {
+        (void)pl_arena_open(); // who needs it is told why there is none
         return;
+    }
     int pid = atoi(host);
     // Not for what this process or its tasks start.
     unsetenv(PL_ZYGOTE_VARIABLE);

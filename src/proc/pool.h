@@ -99,6 +99,7 @@ struct pl_hand {
     enum pl_hand_state state;
     struct pl_channel *channel;
     int socket, doorbell, pidfd, pid;
+    uint32_t owner;                  // its tag in the shared heap, or 0
     const char *cause;               // why we killed it, or NULL
     const char *condemned;           // why we will, at `kill_at`
     struct pl_hand *older, *younger; // in the list of those with room

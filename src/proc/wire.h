@@ -7,7 +7,7 @@
  *   zygote, and one between the host and each worker. Everything frequent goes through the worker's
  *   shared memory (ring.h); here go births, deaths, signals, and descriptors.
  *
- *       host -> zygote    HELLO (table)                  first, once
+ *       host -> zygote    HELLO (table, shared heap)     first, once; the heap where there is one
  *                         FORK (PL_FORK_FDS)             start worker `hand`, `generation`
  *                         SIGNAL                         to the worker's process group
  *                         BYE                            kill all that is left, and exit
@@ -46,7 +46,7 @@ struct pl_message {
     uint32_t kind;
     uint32_t hand;
     uint32_t generation;
-    uint32_t slot;
+    uint32_t slot; // FORK: whose tag in the shared heap the worker is, or 0
     int32_t pid;
     int32_t code;   // FORKED: 0 or a negative errno; SIGNAL: the signal
     int32_t signal; // DIED: as in struct pl_exit
@@ -56,7 +56,7 @@ struct pl_message {
     uint64_t bytes; // HELLO: of the table; CARGO: of the memory
     int64_t cpu_ns;
     int64_t max_rss;
-    uint64_t slots[4]; // ROLL: those that are being run, a bit each
+    uint64_t slots[4]; // ROLL: those that are being run, a bit each; HELLO: where the heap is
 };
 
 // The descriptors of a FORK, in this order.

@@ -13,6 +13,7 @@
 #include "os/process.h"
 #include "os/thread.h"
 #include "proc/mate.h"
+#include "shared/arena.h"
 
 // How long a new worker dozes; then experience counts.
 #define DOZE_FIRST_NS 50000
@@ -152,6 +153,7 @@ static int start_dispatchers(struct pl_mate *m)
 
 void pl_worker_main(const struct pl_worker_start *start)
 {
+    pl_arena_enter(start->owner);
     struct pl_mate *m = make(start);
     int e = m ? start_dispatchers(m) : -ENOMEM;
     if (e < 0) {

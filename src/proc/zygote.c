@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/bug.h"
@@ -28,6 +29,7 @@
 #include "os/process.h"
 #include "proc/table.h"
 #include "proc/wire.h"
+#include "shared/arena.h"
 
 #define MAX_HANDS 1024
 
@@ -72,7 +74,7 @@ static void tell(struct zygote *z, const struct pl_message *m, int fd)
 }
 
 // In the new worker: keeps what belongs to it, drops what belongs to the zygote.
-static void become_worker(struct zygote *z, int parent, const int *fds)
+static void become_worker(struct zygote *z, int parent, uint32_t owner, const int *fds)
 {
     if (!pl_process_die_with(parent))
         pl_process_exit(0);
@@ -88,6 +90,7 @@ static void become_worker(struct zygote *z, int parent, const int *fds)
                                      .doorbell = fds[PL_FORK_DOORBELL],
                                      .bell = fds[PL_FORK_BELL],
                                      .leader_bell = fds[PL_FORK_LEADER],
+                                     .owner = owner,
                                      .tasks = z->tasks,
                                      .task_count = z->task_count };
     pl_worker_main(&start);
@@ -119,7 +122,7 @@ static void fork_worker(struct zygote *z, const struct pl_message *m, const int 
         int self = pl_process_id();
         pid = e = pl_process_fork();
         if (pid == 0)
-            become_worker(z, self, fds);
+            become_worker(z, self, m->slot, fds);
         if (pid > 0)
             e = adopt(z, m->hand, pid);
     }
@@ -160,12 +163,25 @@ static void bury(struct zygote *z, unsigned hand)
 
 static void hello(struct zygote *z, const struct pl_message *m, const int *fds, unsigned count)
 {
-    if (count != 1 || z->tasks)
+    if (count < 1 || count > 2 || z->tasks)
         leave(z);
+    struct pl_message ready = { .kind = PL_MESSAGE_READY };
+    struct pl_arena_place heap;
+    memcpy(&heap, m->slots, sizeof heap);
+    if (count == 2)
+        ready.code = pl_arena_join(fds[1], &heap);
+    else
+        pl_arena_refuse();
+    if (ready.code < 0) { // a worker without it could not take what others mean by a pointer
+        fprintf(stderr, "plait: the shared heap cannot be had at %#lx: %s\n",
+                (unsigned long)heap.at, plait_strerror(ready.code));
+        leave(z);
+    }
     z->tasks = pl_table_resolve(fds[0], m->bytes);
     z->task_count = m->count;
-    pl_fd_close(fds[0]);
-    struct pl_message ready = { .kind = PL_MESSAGE_READY, .code = z->tasks ? 0 : -ENOMEM };
+    for (unsigned i = 0; i < count; i++)
+        pl_fd_close(fds[i]);
+    ready.code = z->tasks ? 0 : -ENOMEM;
     tell(z, &ready, -1);
 }
 

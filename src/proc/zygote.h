@@ -8,9 +8,10 @@
 // This process was started to fork workers: does so until the host goes. `host`: its pid.
 void pl_zygote_main(int host) __attribute__((noreturn));
 
-// What a new worker has: its descriptors, and the tasks by number.
+// What a new worker has: its descriptors, who it is in the shared heap, and the tasks by number.
 struct pl_worker_start {
     int socket, channel, doorbell, bell, leader_bell;
+    uint32_t owner;
     const struct plait_task *const *tasks;
     unsigned task_count;
 };

@@ -12,11 +12,13 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/bug.h"
 #include "os/clock.h"
 #include "os/process.h"
 #include "proc/processes.h"
+#include "shared/arena.h"
 
 #define MAX_FAILED_STARTS 5
 #define PAUSE_NS          (10 * PL_MILLISECOND)
@@ -62,10 +64,15 @@ int pl_zygote_start(struct pl_pool *p)
         e = spawn(p, pair[1]);
     pl_fd_close(pair[1]);
     if (e == 0) {
+        struct pl_arena_place heap;
         struct pl_message m = { .kind = PL_MESSAGE_HELLO,
                                 .count = p->table.count,
                                 .bytes = p->table.bytes };
-        e = pl_zygote_send(p, &m, &p->table.fd, 1);
+        bool shares = pl_arena_place(&heap);
+        const int fds[] = { p->table.fd, pl_arena.fd };
+        if (shares)
+            memcpy(m.slots, &heap, sizeof heap);
+        e = pl_zygote_send(p, &m, fds, shares ? 2 : 1);
     }
     if (e < 0)
         pl_zygote_drop(p);
