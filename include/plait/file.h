@@ -35,7 +35,7 @@ struct plait_entry {
     const char *path; /* the start's name as it was given, then the names on the way */
     const char *name; /* the last part of it */
     unsigned depth;   /* 0: the start itself */
-    unsigned type;    /* S_IFREG, S_IFDIR, S_IFLNK, ...; 0: not known, see .error */
+    unsigned type;    /* for S_ISREG(), S_ISDIR(), ...; 0: not known, see .error */
     bool leave;       /* a directory that has been walked through */
     int error;        /* 0, or why this entry could not be looked at, or not walked through: a
                          negative errno. The walk goes on */

@@ -18,6 +18,7 @@
 #define PLAIT_SIGNAL_H
 
 #include <plait/channel.h>
+#include <signal.h>
 
 typedef struct plait_signals plait_signals;
 

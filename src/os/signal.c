@@ -40,9 +40,10 @@ static void handle(int number, siginfo_t *info, void *context)
     (void)context;
     int saved = errno;
     struct caught *c = &caught[number];
-    // Sequentially consistent, here and where they are read: who finds the bell as it was before
-    // has seen all counts that were raised before it.
-    atomic_store(&c->pid, info->si_code <= 0 ? info->si_pid : 0);
+    // Sequentially consistent, here and where they are read: who finds the bell rung finds the
+    // count raised, and who finds it not yet rung will be woken.
+    bool sent = info->si_code == SI_USER || info->si_code == SI_QUEUE || info->si_code == SI_TKILL;
+    atomic_store(&c->pid, sent ? info->si_pid : 0);
     atomic_fetch_add(&c->count, 1);
     pl_signal_ring();
     errno = saved;
