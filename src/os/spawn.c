@@ -203,7 +203,9 @@ int pl_null_open(void)
     if (err < 0)
         return err;
     int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    return fd < 0 ? -errno : fd;
+    if (fd < 0)
+        return -errno;
+    return fd;
 }
 
 size_t pl_pipe_holds(int fd)
