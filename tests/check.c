@@ -371,7 +371,10 @@ int main(int argc, char **argv)
     const char *scale = getenv("PLAIT_TEST_TIMEOUT_SCALE");
     if (scale && atof(scale) > 0)
         limit_scale = atof(scale);
-    signal(SIGCHLD, SIG_DFL);
+    // Whoever started the tests may ignore these, as nohup and `&` do.
+    static const int usual[] = { SIGCHLD, SIGHUP, SIGINT, SIGQUIT };
+    for (unsigned i = 0; i < sizeof usual / sizeof *usual; i++)
+        signal(usual[i], SIG_DFL);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     verdict =
         mmap(NULL, sizeof *verdict, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
