@@ -305,8 +305,10 @@ static void json(const void *out, struct json *j)
         json_number(j, "status", (uint64_t)o.status);
     json_number(j, "bytes", o.bytes);
     json_seconds(j, "seconds", o.seconds);
-    if (o.file_bytes > 0 && !failed(out, &(struct text){ 0 }))
+    struct text why = { 0 };
+    if (o.file_bytes > 0 && !failed(out, &why))
         json_bytes(j, "file", file, o.file_bytes);
+    text_free(&why);
 }
 
 const struct job job_fetch = {
