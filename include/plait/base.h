@@ -8,6 +8,8 @@
 //
 // Time. Deadlines are absolute, on the monotonic clock, in nanoseconds. 0 and PLAIT_NEVER both mean
 // "no deadline", so that a zeroed options structure waits for ever.
+//
+// The calls of this header never suspend.
 #ifndef PLAIT_BASE_H
 #define PLAIT_BASE_H
 
@@ -17,6 +19,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* The version of the headers. */
 #define PLAIT_VERSION_MAJOR 0
 #define PLAIT_VERSION_MINOR 1
 #define PLAIT_VERSION_PATCH 0
@@ -31,6 +34,7 @@
 
 #define PLAIT_API __attribute__((visibility("default")))
 
+/* No deadline, and spans of time in nanoseconds. */
 #define PLAIT_NEVER       INT64_MAX
 #define PLAIT_MICROSECOND INT64_C(1000)
 #define PLAIT_MILLISECOND INT64_C(1000000)

@@ -27,6 +27,7 @@
 #include <stdarg.h>
 #include <sys/uio.h>
 
+/* A stream; the caller's to plait_bufio_close(). */
 typedef struct plait_bufio plait_bufio;
 
 /* Where the bytes of a stream come from and go to. `self` is what plait_bufio_open_over() was
@@ -50,6 +51,7 @@ struct plait_transport {
     int (*close)(void *self, bool orderly);
 };
 
+/* How plait_bufio_open() opens a stream. Zero means default. */
 struct plait_bufio_options {
     size_t size;        /* sizeof(struct plait_bufio_options) */
     size_t read_bytes;  /* read ahead at most; default 8192 */
@@ -69,7 +71,8 @@ PLAIT_API int plait_bufio_open_fd(plait_bufio **ret, int fd,
 PLAIT_API int plait_bufio_open_over(plait_bufio **ret, const struct plait_transport *transport,
                                     void *self, const struct plait_bufio_options *options);
 
-/* The transport of a descriptor; its `self` is the descriptor: (void *)(intptr_t)fd. */
+/* The transport of a descriptor; its `self` is the descriptor: (void *)(intptr_t)fd. Never
+ * suspends. */
 PLAIT_API const struct plait_transport *plait_fd_transport(void);
 
 /* Flushes, closes what it runs over, and frees the stream, whatever is returned. 0, or the first

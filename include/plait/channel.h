@@ -10,20 +10,24 @@
 //     plait_channel_free(c);
 //
 // Waiting suspends a fiber and blocks a plain thread, and ends with -ECANCELED or -ETIMEDOUT when
-// the caller's scope is cancelled or its deadline passes: then nothing was put or taken.
+// the caller's scope is cancelled or its deadline passes: then nothing was put or taken. Calls that
+// do not list these codes never suspend.
 #ifndef PLAIT_CHANNEL_H
 #define PLAIT_CHANNEL_H
 
 #include <plait/future.h>
 
+/* Shared by pointer; no reference is counted. */
 typedef struct plait_channel plait_channel;
 
+/* Which value a get takes. */
 enum plait_order {
     PLAIT_FIFO = 0,
     PLAIT_LIFO = 1,
     PLAIT_PRIORITY = 2, /* the least by .compare first; equal ones in no particular order */
 };
 
+/* How plait_channel_new() makes a channel. */
 struct plait_channel_options {
     size_t size;     /* sizeof(struct plait_channel_options) */
     size_t capacity; /* values that it holds; 0: none, a put waits for its get (FIFO only). Memory
@@ -34,11 +38,12 @@ struct plait_channel_options {
 
 PLAIT_BEGIN
 
-/* 0, -ENOMEM, -EINVAL. Use plait_channel_new(&c, bytes, .capacity = n). */
+/* Makes a channel, the caller's to plait_channel_free(). 0, -ENOMEM, -EINVAL. Use
+ * plait_channel_new(&c, bytes, .capacity = n). */
 PLAIT_API int plait_channel_new_with(plait_channel **ret, size_t value_bytes,
                                      const struct plait_channel_options *options);
 
-/* Nobody uses it any more. NULL is allowed. */
+/* Frees a channel that nobody uses any more, with what is in it. NULL is allowed. */
 PLAIT_API void plait_channel_free(plait_channel *c);
 
 /* Puts a copy of *value: 0, -EPIPE (closed), -ENOMEM, -ECANCELED, -ETIMEDOUT. try: -EAGAIN when it
@@ -81,6 +86,8 @@ PLAIT_API int plait_select(struct plait_case *cases, size_t n, int64_t deadline)
 
 PLAIT_END
 
+/* plait_channel_new(&c, sizeof(struct url), .capacity = 64): options by name, as
+ * plait_channel_new_with(). */
 #define plait_channel_new(ret, value_bytes, ...)                                                   \
     plait_channel_new_with((ret), (value_bytes),                                                   \
                            (const struct plait_channel_options *)PLAIT_LITERAL_(                   \

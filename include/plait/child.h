@@ -11,12 +11,13 @@
 // Waiting suspends a fiber and blocks a plain thread. A child leads a process group of its own, so
 // that what it starts is ended with it. The library installs no SIGCHLD handler and waits for no
 // process but those that it was asked to start; a program that ignores SIGCHLD or waits for any
-// child loses the exit status (-ECHILD).
+// child loses the exit status (-ECHILD). Calls that do not say that they suspend never suspend.
 #ifndef PLAIT_CHILD_H
 #define PLAIT_CHILD_H
 
 #include <plait/task.h>
 
+/* A child that was started; the caller's to plait_child_free(). */
 typedef struct plait_child plait_child;
 
 /* What .in, .out and .err may be; a number above 0 is a descriptor that stays the caller's. */
@@ -58,6 +59,7 @@ struct plait_exit {
     int64_t max_rss; /* peak resident bytes */
 };
 
+/* What a child has printed, and how it ended. */
 struct plait_child_output {
     struct plait_exit exit;
     struct plait_buffer out, err;
@@ -84,12 +86,13 @@ PLAIT_API int plait_child_spawn_with(plait_child **ret, const struct plait_child
  * and reaped: also in a cancelled scope. NULL is allowed. Suspends a fiber, blocks a thread. */
 PLAIT_API void plait_child_free(plait_child *c);
 
-/* Its process id, which is its group's too. Never suspends. */
+/* Its process id, which is its group's too. Never fails. */
 PLAIT_API int plait_child_pid(const plait_child *c);
 
 /* The parent's end of the pipe at the child's descriptor `which` (0, 1, 2), for plait_io_read() and
  * plait_io_write(). It stays the child's: closed with it, or by plait_child_close(), which lets a
- * program that reads its input see the end. -EBADF: there is none, or it was closed. */
+ * program that reads its input see the end, and suspends a fiber, blocks a thread.
+ * -EBADF: there is none, or it was closed. */
 PLAIT_API int plait_child_pipe(const plait_child *c, int which);
 PLAIT_API int plait_child_close(plait_child *c, int which);
 
@@ -123,7 +126,8 @@ PLAIT_API int plait_child_communicate(plait_child *c, struct plait_child_output 
 PLAIT_API void plait_child_output_done(struct plait_child_output *o);
 
 /* Runs a program to its end: spawn, communicate, free, with the errors of these. *ret is to be
- * given back in every case. Use plait_child_run(&o, argv, .input = { "x", 1 }). */
+ * given back in every case. Use plait_child_run(&o, argv, .input = { "x", 1 }).
+ * Suspends a fiber, blocks a thread. */
 PLAIT_API int plait_child_run_with(struct plait_child_output *ret,
                                    const struct plait_child_options *options);
 
@@ -133,6 +137,9 @@ PLAIT_END
     ((const struct plait_child_options *)PLAIT_LITERAL_(                                           \
         struct plait_child_options,                                                                \
         { .size = sizeof(struct plait_child_options), .argv = __VA_ARGS__ }))
+
+/* plait_child_spawn(&c, argv, .out = PLAIT_CHILD_PIPE), plait_child_run(&o, argv): options by name,
+ * as plait_child_spawn_with() and plait_child_run_with(). */
 #define plait_child_spawn(ret, ...) plait_child_spawn_with((ret), PLAIT_CHILD_OPTIONS_(__VA_ARGS__))
 #define plait_child_run(ret, ...)   plait_child_run_with((ret), PLAIT_CHILD_OPTIONS_(__VA_ARGS__))
 

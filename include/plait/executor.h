@@ -11,13 +11,17 @@
 // | PLAIT_FIBERS    | one event-loop thread                | no       | no: ends at a plait call |
 // | PLAIT_THREADS   | a worker a core, stealing            | yes      | no: ends at a plait call |
 // | PLAIT_PROCESSES | worker processes, each an event loop | yes      | yes                      |
+//
+// Calls that do not say otherwise never suspend, and are allowed on any thread and in tasks.
 #ifndef PLAIT_EXECUTOR_H
 #define PLAIT_EXECUTOR_H
 
 #include <plait/base.h>
 
+/* An open executor. Several threads and tasks may use it; plait_close() ends it. */
 typedef struct plait_executor plait_executor;
 
+/* How its tasks run. */
 enum plait_kind {
     PLAIT_FIBERS = 1,
     PLAIT_THREADS = 2,
@@ -30,6 +34,7 @@ enum plait_when_full {
     PLAIT_FULL_FAIL = 1, /* fail with -EAGAIN */
 };
 
+/* What its event loops wait with. */
 enum plait_io_backend {
     PLAIT_IO_AUTO = 0, /* io_uring, or epoll where the kernel refuses it; PLAIT_IO=epoll|uring */
     PLAIT_IO_URING = 1,
@@ -42,6 +47,7 @@ enum plait_notice_kind {
     PLAIT_NOTICE_WORKER_DIED, /* a worker process died while idle or at start */
 };
 
+/* One notice. Its strings are valid during the call of .notice only. */
 struct plait_notice {
     enum plait_notice_kind kind;
     const char *executor; /* its name */
@@ -50,7 +56,7 @@ struct plait_notice {
     const char *message;  /* a sentence */
 };
 
-/* Zero means default everywhere. */
+/* How plait_open() opens an executor. Zero means default everywhere. */
 struct plait_options {
     size_t size; /* sizeof(struct plait_options): set by plait_open() */
     enum plait_kind kind;
@@ -77,6 +83,7 @@ struct plait_options {
                                   default 1, so that a death loses exactly one */
 };
 
+/* What an executor can do. */
 struct plait_caps {
     enum plait_kind kind;
     unsigned workers;
@@ -102,13 +109,14 @@ PLAIT_API void plait_main(int argc, char **argv);
  * -ENOMEM, -EAGAIN, -EMFILE  memory, threads or descriptors are short
  * -ENOSYS, -EPERM  the I/O backend that was asked for is not available
  * -ENOTSUP PLAIT_PROCESSES without plait_main()
- * Blocks a thread until the executor is ready. Callable from tasks too. */
+ * Blocks the thread until the executor is ready, in a task too: it never suspends. */
 PLAIT_API int plait_open_with(plait_executor **ret, const struct plait_options *options);
 
 /* Why the last plait_open(), plait_submit() or plait_go() of this thread failed: a sentence, or "".
  * On a fiber to be asked at once, before anything that may suspend. */
 PLAIT_API const char *plait_last_error(void);
 
+/* How an executor is shut down. */
 enum plait_how {
     PLAIT_DRAIN = 0, /* everything that was submitted still runs */
     PLAIT_STOP = 1,  /* what has not started is cancelled; what runs is asked to end, and killed
@@ -127,9 +135,10 @@ PLAIT_API int plait_shutdown(plait_executor *ex, enum plait_how how);
  * NULL is allowed and does nothing. */
 PLAIT_API int plait_close(plait_executor *ex);
 
-/* What this executor can do. Never suspends. */
+/* Tells what this executor can do. */
 PLAIT_API void plait_caps(const plait_executor *ex, struct plait_caps *ret);
 
+/* The name that it was opened with, or that of its kind. Valid until it is closed. */
 PLAIT_API const char *plait_name(const plait_executor *ex);
 
 /* The executor of the calling task, or NULL on a plain thread. */
@@ -146,6 +155,8 @@ PLAIT_API int plait_turn(plait_executor *ex);
 
 PLAIT_END
 
+/* plait_open(&ex, PLAIT_THREADS, .workers = 4): the kind, then options by name, as
+ * plait_open_with(). */
 #ifndef __cplusplus
 #define plait_open(ret, ...)                                                                       \
     plait_open_with((ret), &(const struct plait_options){ .size = sizeof(struct plait_options),    \

@@ -2,7 +2,7 @@
 // What a task may call to wait, to give way, and to get out of the way.
 //
 // Every call here works on a task of any executor, where it suspends, and on a plain thread, where
-// it blocks.
+// it blocks, unless it says that it never suspends.
 #ifndef PLAIT_FIBER_H
 #define PLAIT_FIBER_H
 
@@ -26,7 +26,7 @@ PLAIT_API int plait_yield(void);
  * -ECANCELED, -ETIMEDOUT  the scope was cancelled before fn started; a started fn is waited for */
 PLAIT_API int plait_blocking(int (*fn)(void *arg), void *arg);
 
-/* The name of the calling task, or NULL on a plain thread. */
+/* The name of the calling task, or NULL on a plain thread. Never suspends. */
 PLAIT_API const char *plait_task_name(void);
 
 PLAIT_END

@@ -20,8 +20,10 @@
 #include <plait/task.h>
 #include <sys/stat.h>
 
+/* A walk that was begun; the caller's to plait_walk_free(). */
 typedef struct plait_walk plait_walk;
 
+/* How plait_walk_new() walks. Zero means default. */
 struct plait_walk_options {
     size_t size;        /* sizeof(struct plait_walk_options) */
     bool follow;        /* go through symbolic links to directories; the start is always followed */

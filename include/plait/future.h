@@ -8,12 +8,15 @@
 //     plait_free(f);
 //
 // Every future completes: by the task's return, a cancel, a worker's death or the executor's end.
+//
+// Calls that do not say that they suspend never suspend.
 #ifndef PLAIT_FUTURE_H
 #define PLAIT_FUTURE_H
 
 #include <plait/executor.h>
 #include <plait/task.h>
 
+/* Held by who submitted the task, until plait_free(). */
 typedef struct plait_future plait_future;
 
 /* Why a task has no result of its own. */
@@ -47,6 +50,7 @@ struct plait_error {
 /* Of plait_submit_options.priority. */
 enum { PLAIT_PRIORITY_LOWEST = -32, PLAIT_PRIORITY_HIGHEST = 31 };
 
+/* Limits of one task; zero means none. */
 struct plait_submit_options {
     size_t size;        /* sizeof(struct plait_submit_options) */
     int64_t deadline;   /* absolute; covers the wait in the queue, and all attempts */
@@ -88,15 +92,15 @@ PLAIT_API int plait_submit_task(plait_executor *ex, plait_future **ret,
  * Suspends a fiber, blocks a thread. */
 PLAIT_API int plait_result(plait_future *f, void *out);
 
-/* The same for a task of bytes: a view that stays valid until plait_free(). */
+/* As plait_result(), for a task of bytes: a view that stays valid until plait_free(). */
 PLAIT_API int plait_result_bytes(plait_future *f, struct plait_span *out);
 
-/* Whether the task has ended. Never suspends. */
+/* Whether the task has ended. */
 PLAIT_API bool plait_done(const plait_future *f);
 
 /* Asks the task to end. Not started: it never starts. Running: its plait calls return -ECANCELED,
  * and a worker process is killed after the grace. Returns 0, or -EALREADY when it had ended or was
- * cancelled before. Never suspends; does not wait for the end. */
+ * cancelled before. Does not wait for the end. */
 PLAIT_API int plait_cancel(plait_future *f);
 
 /* Calls fn(f, arg) once when the task has ended: at once if it has, else on the thread that ends
@@ -112,9 +116,10 @@ PLAIT_API const struct plait_error *plait_error(plait_future *f);
 PLAIT_API uint64_t plait_digest(const void *data, size_t bytes);
 
 /* Gives the future back. A task that has not ended goes on; nobody will see its outcome.
- * NULL is allowed. Never suspends. */
+ * NULL is allowed. */
 PLAIT_API void plait_free(plait_future *f);
 
+/* What plait_wait() waits for. */
 enum plait_when {
     PLAIT_ANY = 1,         /* one has ended */
     PLAIT_ALL = 2,         /* all have ended */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// I/O that looks blocking: on a task it suspends, on a plain thread it blocks; either way it ends
-// at the ambient deadline (-ETIMEDOUT) and when the scope is cancelled (-ECANCELED).
+// I/O that looks blocking: every call here suspends a task and blocks a plain thread; either way it
+// ends at the ambient deadline (-ETIMEDOUT) and when the scope is cancelled (-ECANCELED).
 //
 // Descriptors are ordinary ones; their O_NONBLOCK flag does not matter and is not changed. A
 // partial transfer returns the count; what cancels shows at the next call. Each call returns a
@@ -33,17 +33,19 @@ PLAIT_API int plait_io_write_all(int fd, const void *data, size_t bytes, size_t 
 PLAIT_API ssize_t plait_io_recv(int fd, void *data, size_t bytes, int flags);
 PLAIT_API ssize_t plait_io_send(int fd, const void *data, size_t bytes, int flags);
 
-/* A connected descriptor (close-on-exec); address and length may be NULL. flags: SOCK_NONBLOCK. */
+/* accept: a connected descriptor (close-on-exec); address and length may be NULL. flags:
+ * SOCK_NONBLOCK. connect: 0 when connected. */
 PLAIT_API int plait_io_accept(int fd, struct sockaddr *address, socklen_t *length, int flags);
 PLAIT_API int plait_io_connect(int fd, const struct sockaddr *address, socklen_t length);
 
-/* A descriptor; O_CLOEXEC is added. */
+/* Opens a file: a descriptor; O_CLOEXEC is added. */
 PLAIT_API int plait_io_open(const char *path, int flags, unsigned mode);
+
+/* 0 when what was written to fd is on its disk. */
 PLAIT_API int plait_io_fsync(int fd);
 
-/* Calls that wait on fd in tasks of the same worker return -ECANCELED; end those of others first,
- * by shutdown() or a cancel. The descriptor is closed whatever is returned, also in a cancelled
- * scope. */
+/* Closes fd, whatever is returned, also in a cancelled scope. Calls that wait on fd in tasks of the
+ * same worker return -ECANCELED; end those of others first, by shutdown() or a cancel. */
 PLAIT_API int plait_io_close(int fd);
 
 /* Waits until fd has one of the POLL* events: those it has, or -ETIMEDOUT at the deadline. */

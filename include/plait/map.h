@@ -29,6 +29,7 @@ PLAIT_API int plait_map_task(plait_executor *ex, const struct plait_task *task, 
  */
 typedef struct plait_stream plait_stream;
 
+/* Where a stream's inputs come from, and how many run at a time. Zero means default. */
 struct plait_stream_options {
     size_t size; /* sizeof(struct plait_stream_options) */
     /* Writes the next input to *in (an object of the task's argument type) and returns 1, or 0 at
@@ -41,6 +42,7 @@ struct plait_stream_options {
     int64_t timeout_ns; /* a task, from its start */
 };
 
+/* One input's outcome. */
 struct plait_item {
     size_t index; /* of the input, from 0 */
     int code;
@@ -49,6 +51,8 @@ struct plait_item {
     const struct plait_error *error; /* its record, or NULL; valid as long as out */
 };
 
+/* Opens a stream; plait_stream_open() fills the options by name. 0 or -ENOMEM. Never
+ * suspends. */
 PLAIT_API int plait_stream_open_task(plait_stream **ret, plait_executor *ex,
                                      const struct plait_task *task,
                                      const struct plait_stream_options *options);
@@ -57,11 +61,14 @@ PLAIT_API int plait_stream_open_task(plait_stream **ret, plait_executor *ex,
  * out), -ECANCELED or -ETIMEDOUT by the caller's scope. Suspends a fiber, blocks a thread. */
 PLAIT_API int plait_stream_next(plait_stream *s, struct plait_item *ret);
 
-/* Cancels what is in flight, waits for it and frees the stream. NULL is allowed. */
+/* Cancels what is in flight, waits for it and frees the stream. NULL is allowed. Suspends a fiber,
+ * blocks a thread, also in a cancelled scope. */
 PLAIT_API void plait_stream_close(plait_stream *s);
 
 PLAIT_END
 
+/* plait_map(ex, fn, in, out, n): arrays of the declared types; other types do not compile. As
+ * plait_map_task(). */
 #define plait_map(ex, fn, in, out, n)                                                              \
     plait_map_task((ex), &PLAIT_TASK_OF(fn), PLAIT_IN_PTR_(fn##_plait_in, in),                     \
                    PLAIT_OUT_PTR_(fn##_plait_out, out), (n), NULL)
@@ -71,6 +78,7 @@ PLAIT_END
     plait_map_task((ex), &PLAIT_TASK_OF(fn), PLAIT_IN_PTR_(fn##_plait_in, in),                     \
                    PLAIT_OUT_PTR_(fn##_plait_out, out), (n), (codes))
 
+/* plait_stream_open(&s, ex, fn, .next = read_one, .window = 64): as plait_stream_open_task(). */
 #define plait_stream_open(ret, ex, fn, ...)                                                        \
     plait_stream_open_task((ret), (ex), &PLAIT_TASK_OF(fn),                                        \
                            (const struct plait_stream_options *)PLAIT_LITERAL_(                    \

@@ -11,6 +11,8 @@
 // siblings. Once a scope is cancelled every plait call in it that could wait returns the scope's
 // code (-ETIMEDOUT if a deadline did it, else -ECANCELED) until the scope is left; an operation
 // that completed returns its result all the same.
+//
+// Calls that do not say that they suspend never suspend.
 #ifndef PLAIT_SCOPE_H
 #define PLAIT_SCOPE_H
 
@@ -21,6 +23,7 @@ typedef struct plait_scope {
     uint64_t private_[88];
 } plait_scope;
 
+/* How plait_scope_begin() begins a scope. Zero means default. */
 struct plait_scope_options {
     size_t size;      /* sizeof(struct plait_scope_options) */
     int64_t deadline; /* absolute; the outer scope's when that is earlier */
@@ -30,15 +33,15 @@ struct plait_scope_options {
 PLAIT_BEGIN
 
 /* ex: where plait_go() starts tasks; NULL for the executor of the calling task.
- * 0, or -EINVAL: NULL on a plain thread, where there is none. Never suspends. */
+ * 0, or -EINVAL: NULL on a plain thread, where there is none. */
 PLAIT_API int plait_scope_begin_with(plait_scope *s, plait_executor *ex,
                                      const struct plait_scope_options *options);
 
 /* Starts a task owned by the scope; its result goes to *out (may be NULL), which must live until
  * the scope ends. Called by the task or thread that began the scope.
  * A task that cannot be started fails the scope with the same code.
- * -ENOMEM, -ESHUTDOWN, -ENOENT, -EMSGSIZE as plait_submit(); -ECANCELED, -ETIMEDOUT: the scope is
- * cancelled. */
+ * -EAGAIN, -ENOMEM, -ESHUTDOWN, -ENOENT, -EMSGSIZE as plait_submit(); -ECANCELED, -ETIMEDOUT: the
+ * scope is cancelled. Suspends a fiber, blocks a thread, only while the queue is full. */
 PLAIT_API int plait_go_task(plait_scope *s, const struct plait_task *task, const void *in,
                             void *out);
 
@@ -58,7 +61,8 @@ PLAIT_API int plait_cancelled(void);
 PLAIT_API int64_t plait_deadline(void);
 
 /* Runs fn(arg) with cancellation held off until `deadline`, so that clean-up can wait and do I/O
- * in a cancelled scope. Returns what fn returns. -EINVAL without a finite deadline. */
+ * in a cancelled scope. Returns what fn returns, and suspends where fn does. -EINVAL without a
+ * finite deadline. */
 PLAIT_API int plait_shield(int64_t deadline, int (*fn)(void *arg), void *arg);
 
 PLAIT_END

@@ -30,7 +30,7 @@ PLAIT_BEGIN
  * plait_last_error() says which. */
 PLAIT_API void *plait_shared_alloc(size_t bytes);
 
-/* The same for an array of zeros; NULL also where the product is too large. */
+/* As plait_shared_alloc(), for an array of zeros; NULL also where the product is too large. */
 PLAIT_API void *plait_shared_alloc_array(size_t count, size_t bytes);
 
 /* `count` zeroed objects of a type: T *, or NULL. */
@@ -46,6 +46,7 @@ PLAIT_API size_t plait_shared_bytes(const void *block);
 /* Whether p points into the heap: to what workers see too. Never suspends. */
 PLAIT_API bool plait_shared_has(const void *p);
 
+/* What is in use in the heap. */
 struct plait_shared_stats {
     size_t reserved;     /* address space of the heap */
     size_t used;         /* what lies below the highest address that was ever in use */
@@ -61,7 +62,7 @@ PLAIT_API int plait_shared_stats(struct plait_shared_stats *ret);
 
 /* Calls `visit` for each block whose allocator, a worker, has died; frees the block when it returns
  * true. The caller knows which of them are still in use elsewhere. How many were freed; -ENOMEM,
- * -ENOTSUP: there is no heap in this process. */
+ * -ENOTSUP: there is no heap in this process. Never suspends, unless `visit` does. */
 PLAIT_API ssize_t plait_shared_orphans(bool (*visit)(void *block, size_t bytes, void *arg),
                                        void *arg);
 

@@ -20,16 +20,18 @@
 #include <plait/channel.h>
 #include <signal.h>
 
+/* A subscription; the caller's to plait_signals_free(). */
 typedef struct plait_signals plait_signals;
 
+/* One value of the channel. */
 struct plait_signal {
     int number;     /* SIGTERM, ... */
     int pid;        /* who sent the last of them; 0: the kernel */
     uint32_t count; /* how many came since the value before, 1 or more */
 };
 
+/* Which signals; plait_signals_new() fills it. */
 enum { PLAIT_SIGNALS_MAX = 32 };
-
 struct plait_signal_list {
     int numbers[PLAIT_SIGNALS_MAX + 1]; /* ends with 0 */
 };
@@ -46,7 +48,7 @@ PLAIT_BEGIN
 PLAIT_API int plait_signals_new_with(plait_signals **ret, const struct plait_signal_list *list);
 
 /* Where they arrive, as struct plait_signal. A channel without room of its own, so nothing else
- * should be put there. It lives until plait_signals_free(). */
+ * should be put there. It lives until plait_signals_free(). Never suspends. */
 PLAIT_API plait_channel *plait_signals_channel(plait_signals *s);
 
 /* Ends the subscription; nobody may be waiting in the channel. What came and was not taken is
@@ -57,6 +59,7 @@ PLAIT_API void plait_signals_free(plait_signals *s);
 
 PLAIT_END
 
+/* plait_signals_new(&s, SIGTERM, SIGINT): as plait_signals_new_with(). */
 #define plait_signals_new(ret, ...)                                                                \
     plait_signals_new_with((ret), (const struct plait_signal_list *)PLAIT_LITERAL_(                \
                                       struct plait_signal_list, { { __VA_ARGS__ } }))

@@ -7,7 +7,8 @@
 //
 // Waiting suspends a fiber and blocks a plain thread; it ends early with -ECANCELED or -ETIMEDOUT
 // when the caller's scope is cancelled or its deadline passes, and then the caller holds nothing.
-// What can be had without waiting is had, in a cancelled scope too.
+// What can be had without waiting is had, in a cancelled scope too. Calls that do not list these
+// codes never suspend.
 #ifndef PLAIT_SYNC_H
 #define PLAIT_SYNC_H
 
@@ -88,15 +89,17 @@ typedef struct plait_once {
 
 PLAIT_BEGIN
 
-/* 0, -ECANCELED, -ETIMEDOUT; try: 0 or -EBUSY, never waits. */
+/* Takes the mutex: 0, -ECANCELED, -ETIMEDOUT; try: 0 or -EBUSY, never waits. */
 PLAIT_API int plait_mutex_lock(plait_mutex *m);
 PLAIT_API int plait_mutex_trylock(plait_mutex *m);
 PLAIT_API void plait_mutex_unlock(plait_mutex *m);
 
+/* Takes it, or once more if the caller holds it: 0, -ECANCELED, -ETIMEDOUT. The last unlock gives
+ * it back. */
 PLAIT_API int plait_recursive_mutex_lock(plait_recursive_mutex *m);
 PLAIT_API void plait_recursive_mutex_unlock(plait_recursive_mutex *m);
 
-/* 0, -ECANCELED, -ETIMEDOUT. */
+/* Takes the lock beside other readers, or alone: 0, -ECANCELED, -ETIMEDOUT. */
 PLAIT_API int plait_rwlock_read(plait_rwlock *l);
 PLAIT_API int plait_rwlock_write(plait_rwlock *l);
 PLAIT_API void plait_rwlock_read_unlock(plait_rwlock *l);
@@ -108,28 +111,35 @@ PLAIT_API int plait_cond_wait(plait_cond *c, plait_mutex *m, int64_t deadline);
 PLAIT_API void plait_cond_signal(plait_cond *c);
 PLAIT_API void plait_cond_broadcast(plait_cond *c);
 
+/* Begins with `units` free. */
 PLAIT_API void plait_semaphore_init(plait_semaphore *s, uint32_t units);
+
 /* Takes one unit: 0, -ECANCELED, -ETIMEDOUT; try: 0 or -EBUSY. */
 PLAIT_API int plait_semaphore_acquire(plait_semaphore *s);
 PLAIT_API int plait_semaphore_try(plait_semaphore *s);
 PLAIT_API void plait_semaphore_release(plait_semaphore *s, uint32_t units);
 
+/* Sets the event, which wakes all that wait; resets it; tells whether it is set. */
 PLAIT_API void plait_event_set(plait_event *e);
 PLAIT_API void plait_event_reset(plait_event *e);
 PLAIT_API bool plait_event_is_set(const plait_event *e);
-/* 0, -ECANCELED, or -ETIMEDOUT by the scope or at `deadline`. */
+
+/* Waits until it is set: 0, -ECANCELED, or -ETIMEDOUT by the scope or at `deadline`. */
 PLAIT_API int plait_event_wait(plait_event *e, int64_t deadline);
 
+/* Begins with a count; adds to it; takes from it, and wakes all that wait when it reaches zero. */
 PLAIT_API void plait_latch_init(plait_latch *l, uint32_t count);
 PLAIT_API void plait_latch_add(plait_latch *l, uint32_t count);
 PLAIT_API void plait_latch_done(plait_latch *l, uint32_t count);
-/* 0, -ECANCELED, or -ETIMEDOUT by the scope or at `deadline`. */
+
+/* Waits until the count is zero: 0, -ECANCELED, or -ETIMEDOUT by the scope or at `deadline`. */
 PLAIT_API int plait_latch_wait(plait_latch *l, int64_t deadline);
 
 /* 1 <= parties <= 1,048,575. */
 PLAIT_API void plait_barrier_init(plait_barrier *b, uint32_t parties);
-/* 1 for the last to arrive, 0 for the others; -ECANCELED, -ETIMEDOUT: the caller has left, and does
- * not count as arrived. */
+
+/* Waits for the other parties: 1 for the last to arrive, 0 for the others; -ECANCELED, -ETIMEDOUT:
+ * the caller has left, and does not count as arrived. */
 PLAIT_API int plait_barrier_wait(plait_barrier *b);
 
 /* Runs fn(arg) unless a call has succeeded before; others wait for it. What fn returns: 0 settles

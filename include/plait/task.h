@@ -16,6 +16,8 @@
 //
 // A declared task can be found by its name in another process, so it may run in an executor of
 // processes, also when it lives in a shared library that was loaded before the executor opened.
+//
+// The calls of this header never suspend.
 #ifndef PLAIT_TASK_H
 #define PLAIT_TASK_H
 
@@ -39,6 +41,7 @@ struct plait_nothing {
     char unused;
 };
 
+/* Flags of a task. */
 enum {
     PLAIT_TASK_IS_BYTES = 1, /* in: struct plait_span, out: struct plait_buffer */
 };
@@ -56,11 +59,11 @@ struct plait_task {
 
 PLAIT_BEGIN
 
-/* Appends to a task's result. 0 or -ENOMEM. Never suspends. */
+/* Appends to a task's result. 0 or -ENOMEM. */
 PLAIT_API int plait_buffer_append(struct plait_buffer *b, const void *data, size_t bytes);
 
 /* Makes room for `bytes` more and returns where they go, or NULL; the caller writes them and adds
- * to b->bytes. Never suspends. */
+ * to b->bytes. */
 PLAIT_API void *plait_buffer_reserve(struct plait_buffer *b, size_t bytes);
 
 /* Frees what plait_go() left in a buffer of the caller's, and empties it. */

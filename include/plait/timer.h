@@ -24,6 +24,7 @@ typedef struct plait_ticker {
     uint64_t missed; /* ticks that passed while nobody waited, so far */
 } plait_ticker;
 
+/* A thread that fires timers; the caller's to plait_timers_free(). */
 typedef struct plait_timers plait_timers;
 
 /* The caller's storage, zeroed before its first start; stays where it is while it is armed. */
@@ -42,11 +43,11 @@ PLAIT_API int plait_ticker_init(plait_ticker *t, int64_t period_ns);
  * scope: then the ticker is as it was. Suspends a fiber, blocks a thread. */
 PLAIT_API int plait_ticker_wait(plait_ticker *t);
 
-/* A thread that calls back when timers are due. 0, -ENOMEM, -EAGAIN. */
+/* Starts a thread that calls back when timers are due. 0, -ENOMEM, -EAGAIN. Never suspends. */
 PLAIT_API int plait_timers_new(plait_timers **ret);
 
-/* Forgets the timers that have not fired, waits for the one that is firing, ends the thread. Not
- * from a timer's function. NULL is allowed. */
+/* Forgets the timers that have not fired, waits for the one that is firing, ends the thread: blocks
+ * the caller until then, and never suspends. Not from a timer's function. NULL is allowed. */
 PLAIT_API void plait_timers_free(plait_timers *ts);
 
 /* Calls fn(arg) once at `when` (absolute), on the thread of ts; one that is armed already is moved.
