@@ -23,6 +23,13 @@ version_agrees() {
     same version "$(pkg-config --modversion plait)" "$(sed -n "s/^  version: '\(.*\)',/\1/p" \
         "$PLAIT_SOURCE/meson.build")"
 }
+manual_pages_are_installed() {
+    command -v pandoc >/dev/null || skip "there is no pandoc"
+    page=$(find "$ROOT" -name plait_open.3)
+    [ -n "$page" ] || fail "no plait_open.3 was installed"
+    test -s "${page%/man3/*}/man7/plait.7"
+    [ -e "${page%/*}/$(sed -n 's|^\.so man3/||p' "$page")" ] || fail "$(cat "$page") leads nowhere"
+}
 
 # consumer NAME COMPILER FLAG...: shared, then static
 consumer() {
@@ -65,6 +72,7 @@ export PKG_CONFIG_LIBDIR
 libdir=$(dirname "$(find "$ROOT" -name libplait.a)")
 t every_header_is_installed
 t version_agrees
+t manual_pages_are_installed
 t c_consumer
 t gnu_c_consumer
 t cpp_consumer

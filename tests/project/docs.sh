@@ -1,96 +1,120 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The documents: programs and snippets in them compile, programs print what stands below them, links
-# lead somewhere, commands and options exist, and the reference is that of the headers.
+# The documents: every public name is described, programs and snippets compile, programs print what
+# stands below them, links lead somewhere, commands and options exist, the reference is that of the
+# headers, and the manual pages and the web site are whole.
 . "${PLAIT_SOURCE:?}/tests/check.sh"
 
 DOCS=$PLAIT_SOURCE/docs
-STRICT="-std=c11 -D_POSIX_C_SOURCE=200809L -Wall -Wextra -Wpedantic -Werror"
-
-# snippets DOCUMENT: writes each block of C to x.LINE.c, and what it must print to x.LINE.expected.
-#
-#   <!-- statements: PARAMETERS -->   before a block: it is the body of a function of these
-#   ```output                         after a program: what it prints
-#
-# A block that includes nothing comes after docs/snippets/prelude.h. A block of the library's
-# inside, which names pl_ things, is not C that a user could compile, and is left out.
-snippets() {
-    rm -f x.*
-    awk -v document="${1#"$PLAIT_SOURCE"/}" '
-        /^<!-- statements: .* -->$/ {
-            sub(/^<!-- statements: /, "")
-            sub(/ -->$/, "")
-            head = $0
-            next
-        }
-        /^```c$/ { text = ""; line = NR; in_c = 1; next }
-        /^```output$/ && last { in_output = 1; next }
-        /^```/ && in_c {
-            in_c = 0
-            name = sprintf("x.%05d", line)
-            if (text !~ /pl_|PL_/) {
-                start = sprintf("#line %d \"%s\"\n", line + 1, document)
-                source = name ".c"
-                if (text !~ /#include/) print "#include \"prelude.h\"" > source
-                if (head != "") {
-                    gsub(/\n/, "\n    ", text)
-                    text = "    " text
-                    print "int snippet(" head ");\nint snippet(" head ")\n{\n" start text > source
-                    print "    return 0;\n}" > source
-                } else {
-                    print start text > source
-                }
-                close(source)
-                last = text ~ /\nint main\(/ ? name : ""
-            }
-            head = ""
-            next
-        }
-        /^```/ && in_output { in_output = 0; close(last ".expected"); last = ""; next }
-        in_c { text = text $0 "\n" }
-        in_output { print > (last ".expected") }
-    ' "$1"
-    ls x.*.c >/dev/null 2>&1 || return 1
-}
+TOOL=$PLAIT_SOURCE/tools/docs
 
 documents() {
     find "$PLAIT_SOURCE" -maxdepth 1 -name '*.md' | sort
     find "$DOCS" -name '*.md' | sort
 }
 
+# A source tree with the headers and nothing else, to spoil.
+tree() {
+    mkdir -p tree/docs
+    cp -r "$PLAIT_SOURCE/include" "$PLAIT_SOURCE/README.md" tree
+    cp -r "$DOCS/snippets" tree/docs
+}
+# spoiled WHAT SED-SCRIPT HEADER MESSAGE: the check says MESSAGE after such a change of a header
+spoiled() {
+    rm -rf tree && tree
+    sed -i "$2" "tree/include/plait/$3"
+    cmp -s "tree/include/plait/$3" "$PLAIT_SOURCE/include/plait/$3" && fail "$1: no change"
+    if "$TOOL" --root tree check --only headers >out; then fail "$1: accepted"; fi
+    grep -q "^include/plait/$3:[0-9]*: $4" out || fail "$1: $(cat out)"
+}
+
+# added HEADER LINES MESSAGE: the same after LINES were added to the declarations
+added() {
+    spoiled "$2" "s|^PLAIT_BEGIN|&\\n\\n$2\\n|" "$1" "$3"
+}
+
+# ---- what is written ----------------------------------------------------------------------------
+
+every_public_name_is_documented() {
+    "$TOOL" check --only headers
+}
+what_a_comment_lacks_is_said() {
+    added io.h 'PLAIT_API int plait_x(int a);' 'plait_x is not documented'
+    added io.h 'struct plait_x {\n    int a;\n};' 'struct plait_x is not documented'
+    added io.h '#define PLAIT_X 1' 'PLAIT_X is not documented'
+    added fiber.h '/* Does it. Never suspends. */\nPLAIT_API int plait_x(int a);' \
+        'plait_x() returns int, and its comment lists no errors'
+    added scope.h '/* Does it. 0 or -ECANCELED. */\nPLAIT_API int plait_x(int a);' \
+        'plait_x() can wait, and nobody says that it suspends'
+    added scope.h '/* Does it. */\nPLAIT_API void plait_x(int64_t deadline);' \
+        'plait_x() can wait, and nobody says that it suspends'
+    spoiled "no word of waiting" 's|never suspend||' base.h \
+        'plait_version() does not say whether it may suspend'
+}
+an_undocumented_name_fails_dev_docs() {
+    rm -rf tree
+    mkdir tree
+    find "$PLAIT_SOURCE" -mindepth 1 -maxdepth 1 ! -name 'build*' ! -name .git \
+        -exec cp -r {} tree \;
+    sed -i 's|^PLAIT_BEGIN|#define PLAIT_X 1\n\n&|' tree/include/plait/io.h
+    tree/tools/reference --write
+    PLAIT_BUILD_DIR=$PWD/b tree/dev docs >log 2>&1 && fail "accepted"
+    grep -q 'PLAIT_X is not documented' log || fail "$(cat log)"
+    [ ! -e b/docs/site ] || fail "built all the same"
+}
+
+# ---- code ---------------------------------------------------------------------------------------
+
 snippets_compile() {
-    for document in $(documents); do
-        snippets "$document" || continue
-        for source in x.*.c; do
-            for cc in gcc clang; do
-                command -v "$cc" >/dev/null || continue
-                # shellcheck disable=SC2086 # a list of words
-                "$cc" $STRICT -fsyntax-only "-I$PLAIT_SOURCE/include" "-I$DOCS/snippets" "$source"
-            done
-        done
-        echo "$document: $(ls x.*.c | wc -l) snippets"
-    done
+    "$TOOL" check --only snippets | tee out
+    [ "$(sed -n 's/ snippets compiled$//p' out)" -ge 20 ]
 }
 programs_print_what_is_said() {
-    count=0
-    for document in "$PLAIT_SOURCE/README.md" "$DOCS/guide.md"; do
-        snippets "$document"
-        for expected in x.*.expected; do
-            name=${expected%.expected}
-            echo "$document, line ${name#x.}"
-            # shellcheck disable=SC2086
-            "${CC:-cc}" $STRICT "-I$PLAIT_SOURCE/include" "-I$DOCS/snippets" "$name.c" \
-                "$PLAIT_BUILD/src/libplait.a" -pthread -o program
-            timeout 60 ./program >actual </dev/null
-            diff -u "$expected" actual
-            count=$((count + 1))
-        done
-    done
-    [ "$count" -ge 2 ] || fail "only $count programs were found"
+    "$TOOL" run "$PLAIT_BUILD/src/libplait.a" | tee out
+    [ "$(sed -n 's/ programs run$//p' out)" -ge 4 ]
+}
+a_wrong_snippet_is_noticed() {
+    tree
+    printf '# A\n\n```c\nint f(void);\nint f(void) { return x; }\n```\n' >tree/docs/a.md
+    if "$TOOL" --root tree check --only snippets >out; then fail "accepted"; fi
+    grep -q '^docs/a.md:5:.*x' out || grep -q 'docs/a.md:5:.*x' out || fail "$(cat out)"
+    printf '# A\n\n```python\nif:\n```\n' >tree/docs/a.md
+    if "$TOOL" --root tree check --only snippets >out; then fail "Python: accepted"; fi
+    grep -q '^docs/a.md:4: ' out || fail "$(cat out)"
+}
+wrong_output_is_noticed() {
+    tree
+    cat >tree/docs/a.md <<'END'
+# A
+
+```python
+print("one")
+```
+
+```c
+#include <stdio.h>
+int main(void)
+{
+    puts("two");
+    return 0;
+}
+```
+
+```output
+one
+```
+END
+    if "$TOOL" --root tree run "$PLAIT_BUILD/src/libplait.a" >out; then fail "accepted"; fi
+    grep -q '^docs/a.md:8: ' out || fail "$(cat out)"
+    grep -q '^+two' out
+    if grep -q '^docs/a.md:4' out; then fail "the program that is right is blamed"; fi
+    sed -i 's/"two"/"one"/; s/return 0/return 1/' tree/docs/a.md
+    if "$TOOL" --root tree run "$PLAIT_BUILD/src/libplait.a" >out; then fail "status: accepted"; fi
+    grep -q '^docs/a.md:8: exit status 1' out
 }
 readme_program_is_short() {
-    snippets "$PLAIT_SOURCE/README.md"
-    lines=$(grep -hv '^#line' x.*.c | grep -c '[^[:space:]]')
+    "$TOOL" check --only snippets --keep . "$PLAIT_SOURCE/README.md"
+    lines=$(grep -hv '^#line' README_md_*.c | grep -c '[^[:space:]]')
     [ "$lines" -le 22 ] || fail "the program in the README has $lines lines"
 }
 reference_is_that_of_the_headers() {
@@ -123,12 +147,78 @@ commands_exist() {
     python3 "$PLAIT_SOURCE/tests/project/lib/names.py" commands "$PLAIT" $(documents)
 }
 
+# ---- pages --------------------------------------------------------------------------------------
+
+built() {
+    command -v pandoc >/dev/null || skip "there is no pandoc"
+    [ -e "$CHECK_DIR/pages/site/index.html" ] || "$TOOL" build "$CHECK_DIR/pages"
+    cd "$CHECK_DIR/pages"
+}
+every_public_name_has_a_page() {
+    built
+    grep -ohE '^### .*' "$DOCS/reference.md" | grep -oE '`[^`]+`' | tr -d '`' |
+        sed 's/^struct //; s/^enum //' | sort -u >names
+    sed -n 's/^    \(plait_[a-z_]*\);$/\1/p' "$PLAIT_SOURCE/src/libplait.map" >>names
+    [ "$(wc -l <names)" -ge 200 ] || fail "only $(wc -l <names) names"
+    while read -r name; do
+        [ -s "man/man3/$name.3" ] || fail "$name has no page"
+        target=$(sed -n 's/^\.so //p' "man/man3/$name.3")
+        grep -q "\b$name\b" "man/${target:-man3/$name.3}" || fail "$target does not name $name"
+    done <names
+    for page in man7/plait.7 man1/plait.1; do [ -s "man/$page" ] || fail "no $page"; done
+    grep -q 'unordered' man/man1/plait.1
+}
+manual_pages_are_well_formed() {
+    command -v mandoc >/dev/null || skip "there is no mandoc"
+    built
+    cd man
+    pages=$(grep -rL '^\.so ' .)
+    [ "$(echo "$pages" | wc -l)" -ge 12 ] || fail "only $pages"
+    # shellcheck disable=SC2086 # a list of words
+    mandoc -Tlint -Wwarning $pages
+}
+manual_pages_fit_a_terminal() {
+    command -v mandoc >/dev/null || skip "there is no mandoc"
+    built
+    cd man
+    for page in man3/plait_channel.3 man3/plait_executor.3 man3/plait_future.3; do
+        mandoc -Tascii -Owidth=80 "$page" | sed 's/.\x08//g' | awk -v page="$page" '
+            length > 80 { print page ": " $0; wrong = 1 }
+            END { exit wrong }'
+    done
+}
+links_of_the_site_lead_somewhere() {
+    built
+    python3 "$PLAIT_SOURCE/tests/project/lib/site.py" site "$DOCS/reference.md"
+}
+a_dead_link_of_the_site_is_noticed() {
+    built
+    rm -rf spoilt && cp -r site spoilt
+    sed -i 's|<main>|<main><a href="guide.html#nowhere">x</a><img src="http://a.example/x.png">|' \
+        spoilt/index.html
+    if python3 "$PLAIT_SOURCE/tests/project/lib/site.py" spoilt "$DOCS/reference.md" >out; then
+        fail "accepted"
+    fi
+    grep -q 'index.html: guide.html#nowhere leads nowhere' out
+    grep -q 'index.html: http://a.example/x.png is loaded from elsewhere' out
+}
+
+t every_public_name_is_documented
+t what_a_comment_lacks_is_said
+t an_undocumented_name_fails_dev_docs
 t snippets_compile
 t programs_print_what_is_said
+t a_wrong_snippet_is_noticed
+t wrong_output_is_noticed
 t readme_program_is_short
 t reference_is_that_of_the_headers
 t reference_names_every_function
 t a_change_of_a_header_is_noticed
 t links_and_anchors_lead_somewhere
 t commands_exist
+t every_public_name_has_a_page
+t manual_pages_are_well_formed
+t manual_pages_fit_a_terminal
+t links_of_the_site_lead_somewhere
+t a_dead_link_of_the_site_is_noticed
 finish

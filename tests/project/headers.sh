@@ -1,7 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Each header compiles alone: the public ones as strict C11 and C++17, the internal ones as gnu17.
-# The programs in the documents compile too.
 . "${PLAIT_SOURCE:?}/tests/check.sh"
 
 WARN="-Wall -Wextra -Werror -fsyntax-only"
@@ -45,25 +44,8 @@ internal_headers_stand_alone() {
             "-I$PLAIT_SOURCE/src" x.c || exit 1
     done
 }
-# Every block of C in a document that has a main() is a program; a reader will paste it.
-programs_in_documents_compile() {
-    find "$PLAIT_SOURCE" -maxdepth 1 -name '*.md' >list
-    find "$PLAIT_SOURCE/docs" -name '*.md' >>list 2>/dev/null || true
-    [ -s list ] || skip "there are no documents"
-    while read -r document; do
-        rm -f block.*.c
-        awk '/^```c$/ { on = 1; n++; next } /^```/ { on = 0 } on { print > ("block." n ".c") }' \
-            "$document"
-        for block in block.*.c; do
-            [ -e "$block" ] && grep -q 'main(' "$block" || continue
-            echo "$document, block $block"
-            "${CC:-cc}" -std=gnu17 $WARN $PUBLIC "$block" || exit 1
-        done
-    done <list
-}
 
 t public_headers_are_c11
 t public_headers_are_cpp
 t internal_headers_stand_alone
-t programs_in_documents_compile
 finish
