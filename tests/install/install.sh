@@ -15,6 +15,9 @@ installs() {
 }
 every_header_is_installed() {
     (cd "$PLAIT_SOURCE/include" && find . -name '*.h' | sort) >ours
+    if [ ! -e "$PLAIT_BUILD/src/tls/libplait-tls.so" ]; then
+        sed -i '/tls\.h$/d' ours # it belongs to a library that was not built
+    fi
     (cd "$(pkg-config --variable=prefix plait | sed "s|^|$ROOT|;s|^$ROOT$ROOT|$ROOT|")/include" &&
         find . -name '*.h' | sort) >theirs
     diff ours theirs
@@ -56,6 +59,21 @@ cpp_consumer() {
     CONSUMER=consumer.cc
     consumer cpp g++ -std=c++20 -Wno-missing-field-initializers
 }
+tls_consumer() {
+    [ -e "$PLAIT_BUILD/src/tls/libplait-tls.so" ] || skip "libplait-tls was not built"
+    says="a server, or who has a .key, needs a .certificate"
+    flags="-std=c11 -Wall -Wextra -Werror $PLAIT_SOURCE/tests/install/tls_consumer.c"
+    export PKG_CONFIG_LIBDIR="$PKG_CONFIG_LIBDIR:$system_pc"
+    # shellcheck disable=SC2046,SC2086 # lists of words
+    "${CC:-cc}" $flags -o tls-shared $(pkg-config --cflags --libs plait-tls)
+    readelf -d tls-shared | grep -q 'NEEDED.*libplait-tls.so.0' || fail "links no libplait-tls.so.0"
+    same output "$says" "$(LD_LIBRARY_PATH=$libdir ./tls-shared)"
+    # shellcheck disable=SC2046,SC2086
+    "${CC:-cc}" $flags -o tls-static $(pkg-config --cflags plait-tls) "$libdir/libplait-tls.a" \
+        "$libdir/libplait.a" $(env -u PKG_CONFIG_SYSROOT_DIR pkg-config --libs libssl libcrypto) \
+        -pthread
+    same output "$says" "$(./tls-static)"
+}
 program_finds_its_library() {
     [ -x "$PLAIT_BUILD/cli/plait" ] || skip "the program was not built"
     program=$(find "$ROOT" -name plait -type f -perm -u+x)
@@ -67,6 +85,7 @@ if grep -q fsanitize "$PLAIT_BUILD/build.ninja"; then
     exit 77
 fi
 t installs
+system_pc=$(pkg-config --variable pc_path pkg-config)
 PKG_CONFIG_LIBDIR=$(dirname "$(find "$ROOT" -name plait.pc)")
 export PKG_CONFIG_LIBDIR
 libdir=$(dirname "$(find "$ROOT" -name libplait.a)")
@@ -76,5 +95,6 @@ t manual_pages_are_installed
 t c_consumer
 t gnu_c_consumer
 t cpp_consumer
+t tls_consumer
 t program_finds_its_library
 finish

@@ -3,11 +3,32 @@
 # The binary interface: declared = listed in the map = exported; inside, every name has the prefix.
 . "${PLAIT_SOURCE:?}/tests/check.sh"
 
+# Where OpenSSL is missing there is no libplait-tls.
+TLS=$PLAIT_BUILD/src/tls/libplait-tls
+tls_or_skip() {
+    [ -e "$TLS.so" ] || skip "libplait-tls was not built"
+}
+
 exported_is_listed_is_declared() {
     "$PLAIT_SOURCE/tools/symbols" "$PLAIT_BUILD/src/libplait.so"
 }
+tls_exported_is_listed_is_declared() {
+    tls_or_skip
+    "$PLAIT_SOURCE/tools/symbols" "$TLS.so"
+}
+tls_needs_openssl_and_plait() {
+    tls_or_skip
+    readelf -d "$TLS.so" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' >all
+    grep -vE '^(libc|libpthread|libplait|libssl|libcrypto|lib[atu]b?san|ld-linux.*)\.so' all \
+        >needed || true
+    [ ! -s needed ] || fail "the TLS library also needs: $(tr '\n' ' ' <needed)"
+    grep -q '^libplait\.so\.0$' all || fail "it does not name the libplait that it uses"
+}
 internal_names_have_the_prefix() {
-    nm -g --defined-only "$PLAIT_BUILD/src/libplait.a" 2>/dev/null |
+    tls=
+    [ ! -e "$TLS.a" ] || tls=$TLS.a
+    # shellcheck disable=SC2086 # one or none
+    nm -g --defined-only "$PLAIT_BUILD/src/libplait.a" $tls 2>/dev/null |
         awk 'NF == 3 && $3 !~ /^(pl_|plait_|__(a|t|ub|l)san|__odr_asan)/ { print $3 }' |
         sort -u >names
     [ ! -s names ] || fail "not prefixed pl_: $(tr '\n' ' ' <names)"
@@ -23,7 +44,9 @@ stack_is_not_executable() {
 a_difference_is_noticed() {
     mkdir -p tree/src tree/include
     cp -r "$PLAIT_SOURCE/include/." tree/include
+    mkdir -p tree/src/tls
     cp "$PLAIT_SOURCE/src/libplait.map" tree/src
+    cp "$PLAIT_SOURCE/src/tls/libplait-tls.map" tree/src/tls
     "$PLAIT_SOURCE/tools/symbols" --root tree
     echo 'PLAIT_API int plait_forgotten(int (*fn)(void));' >>tree/include/plait/base.h
     "$PLAIT_SOURCE/tools/symbols" --root tree >out && fail "accepted: not in the map"
@@ -32,9 +55,15 @@ a_difference_is_noticed() {
     sed -i 's/^local:/    plait_zombie;\n&/' tree/src/libplait.map
     "$PLAIT_SOURCE/tools/symbols" --root tree >out && fail "accepted: not declared"
     grep -q "plait_zombie is in src/libplait.map but not in the headers" out
+    cp "$PLAIT_SOURCE/src/libplait.map" tree/src
+    echo 'PLAIT_API int plait_tls_forgotten(void);' >>tree/include/plait/tls.h
+    "$PLAIT_SOURCE/tools/symbols" --root tree >out && fail "accepted: not in the map of TLS"
+    grep -q "plait_tls_forgotten is in the headers but not in src/tls/libplait-tls.map" out
 }
 
 t exported_is_listed_is_declared
+t tls_exported_is_listed_is_declared
+t tls_needs_openssl_and_plait
 t internal_names_have_the_prefix
 t core_needs_libc_alone
 t stack_is_not_executable

@@ -94,6 +94,18 @@ layering() {
     mkdir tree/src/other
     printf '// SPDX-License-Identifier: MIT\n// X.\n#include "base/list.h"\n' >tree/src/other/x.c
     refused "src/other is in no layer"
+    rm -rf tree
+    good_tree
+    mkdir tree/src/tls
+    printf '// SPDX-License-Identifier: MIT\n// X.\n#include "core/go.h"\n' >tree/src/tls/x.c
+    refused "layering: tls must not include core"
+    rm -rf tree
+    good_tree
+    mkdir tree/src/tls
+    printf '// SPDX-License-Identifier: MIT\n// T.\n#ifndef T_H\n#define T_H\n#endif\n' \
+        >tree/src/tls/t.h
+    printf '#include "tls/t.h"\n' >>tree/src/core/go.c
+    refused "layering: core must not include tls"
 }
 calls() {
     spoil src/core/go.c 'int f(void) { return sleep(1); }' "sleep() belongs behind src/os/"
