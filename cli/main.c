@@ -5,6 +5,7 @@
 //     options.c  the options of `run`          help.c         what the program says of itself
 //     run.c      the driver                    output.c       results, messages, progress
 //     inputs.c   words or streamed lines       interrupt.c    Ctrl-C
+//     work.c     inputs on their way           journal.c      what --resume goes on from
 #include "help.h"
 #include "options.h"
 #include "run.h"

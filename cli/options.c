@@ -21,6 +21,9 @@ const char options_help[] =
     "  --retries N          try a failed input again, N times at most (default: 0)\n"
     "  --keep-going         a failed input does not stop the others (default)\n"
     "  --fail-fast          stop at the first failed input\n"
+    "  --journal FILE       keep what has finished in FILE, for --resume\n"
+    "  --resume             show what the journal has, and run the rest\n"
+    "  --resume-failed      the same, and run again what failed\n"
     "  --unordered          results as they come; otherwise in the order of the inputs\n"
     "  --json               a JSON object a line, for failed inputs too\n"
     "  --progress           show the progress, also where standard error is no terminal\n"
@@ -36,6 +39,9 @@ enum long_only {
     RETRIES,
     KEEP_GOING,
     FAIL_FAST,
+    JOURNAL,
+    RESUME,
+    RESUME_FAILED,
     UNORDERED,
     JSON,
     BAR,
@@ -51,6 +57,9 @@ static const struct option long_options[] = {
     { "retries", required_argument, NULL, RETRIES },
     { "keep-going", no_argument, NULL, KEEP_GOING },
     { "fail-fast", no_argument, NULL, FAIL_FAST },
+    { "journal", required_argument, NULL, JOURNAL },
+    { "resume", no_argument, NULL, RESUME },
+    { "resume-failed", no_argument, NULL, RESUME_FAILED },
     { "unordered", no_argument, NULL, UNORDERED },
     { "json", no_argument, NULL, JSON },
     { "progress", no_argument, NULL, BAR },
@@ -135,6 +144,14 @@ static int parse_option(struct options *o, int option)
     case FAIL_FAST:
         o->fail_fast = option == FAIL_FAST;
         return -1;
+    case JOURNAL:
+        o->journal = optarg;
+        return -1;
+    case RESUME:
+    case RESUME_FAILED:
+        o->resume = true;
+        o->resume_failed = option == RESUME_FAILED;
+        return -1;
     case UNORDERED:
         o->unordered = true;
         return -1;
@@ -171,6 +188,10 @@ static int check(const struct options *o, const struct job *job)
     }
     if (o->directory && !job->takes_directory) {
         say("-o is an option of fetch; %s has nothing to keep", job->name);
+        return usage();
+    }
+    if (o->resume && !o->journal) {
+        say("--resume goes on with a journal: which one? --journal FILE says");
         return usage();
     }
     if (job->takes_command && o->command_count == 0) {

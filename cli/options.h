@@ -24,6 +24,8 @@ struct options {
     bool unordered, fail_fast, json;
     char separator;        /* of inputs on standard input */
     const char *directory; /* -o, or NULL */
+    const char *journal;   /* or NULL */
+    bool resume, resume_failed;
 
     const char *job;
     char **inputs; /* words of the command line; none: lines of standard input */

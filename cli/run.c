@@ -37,6 +37,8 @@ struct run {
     bool inputs_ended;
     bool output_gone; /* closed, or it failed */
     struct progress progress;
+    struct journal *journal; /* or NULL */
+    bool journal_broken;     /* it could not be written */
     int interrupt_fd;
     enum stop stop;
     int64_t stop_deadline;
@@ -111,39 +113,70 @@ static void write_output(struct run *r)
         output_text()->bytes = 0;
 }
 
-static void show_json(struct run *r, struct entry *e, const void *out)
+static void render_json(const struct run *r, struct entry *e, const void *out)
 {
     struct json j;
-    json_begin(&j, output_text());
+    json_begin(&j, &e->outcome.out);
     json_bytes(&j, "input", e->input ? e->input : "", e->bytes);
     json_number(&j, "index", e->index);
-    json_bool(&j, "ok", !e->failed);
-    json_number(&j, "attempts", e->attempts);
-    if (e->failed)
-        json_bytes(&j, "error", e->why.data, e->why.bytes);
+    json_bool(&j, "ok", !e->outcome.failed);
+    json_number(&j, "attempts", e->outcome.attempts);
+    if (e->outcome.failed)
+        json_bytes(&j, "error", e->outcome.why.data, e->outcome.why.bytes);
     if (out)
         r->job->json(out, &j);
     json_end(&j);
 }
 
-static void show(struct run *r, struct entry *e)
+static struct plait_span input_of(const struct entry *e)
+{
+    return (struct plait_span){ e->input ? e->input : "", e->bytes };
+}
+
+/* What there is to show of an input that has ended. */
+static void render(struct run *r, struct entry *e)
 {
     _Alignas(16) char room[RESULT_BYTES_MAX];
     const void *out = work_result(&r->work, e, room);
-    struct plait_span input = { e->input ? e->input : "", e->bytes };
-    struct text err = { 0 };
     if (r->options->json)
-        show_json(r, e, out);
+        render_json(r, e, out);
     else if (out)
-        r->job->print(input, out, output_text(), &err);
-    if (err.bytes > 0 || e->failed)
+        r->job->print(input_of(e), out, &e->outcome.out, &e->outcome.err);
+    e->rendered = true;
+}
+
+static void record(struct entry *e, void *arg)
+{
+    struct run *r = arg;
+    render(r, e);
+    journal_add(r->journal, input_of(e), e->number, &e->outcome);
+}
+
+/* What was taken down is kept before anything of it is shown. */
+static void keep_journal(struct run *r)
+{
+    int error = r->journal && !r->journal_broken ? journal_flush(r->journal) : 0;
+    if (error == 0)
+        return;
+    say_about(r->options->journal, strlen(r->options->journal), strerror(-error));
+    r->journal_broken = true;
+    stop(r, STOP_ERROR);
+}
+
+static void show(struct run *r, struct entry *e)
+{
+    struct outcome *o = &e->outcome;
+    struct plait_span input = input_of(e);
+    if (!e->rendered)
+        render(r, e);
+    text_add(output_text(), o->out.data, o->out.bytes);
+    if (o->err.bytes > 0 || o->failed)
         write_output(r); /* a terminal shows a result before what is said of it */
-    output_stderr(err.data, err.bytes);
-    if (e->failed) {
-        text_add(&e->why, "", 1);
-        say_about(input.data, input.bytes, e->why.data);
+    output_stderr(o->err.data, o->err.bytes);
+    if (o->failed) {
+        text_add(&o->why, "", 1);
+        say_about(input.data, input.bytes, o->why.data);
     }
-    text_free(&err);
 }
 
 /* Shows what has ended, as long as somebody takes it. Returns whether some of it has to wait. */
@@ -158,10 +191,21 @@ static bool show_ended(struct run *r, bool gaps)
         if (!e->cancelled) {
             show(r, e);
             r->progress.done++;
-            r->progress.failed += e->failed;
+            r->progress.failed += e->outcome.failed;
         }
         work_release(&r->work, e);
     }
+}
+
+/* Shows the input from the journal, or runs it. */
+static void add_input(struct run *r, struct plait_span input)
+{
+    struct outcome outcome;
+    uint64_t number = r->journal ? journal_number(r->journal, input) : 0;
+    if (r->journal && journal_find(r->journal, input, number, &outcome))
+        work_add_ended(&r->work, input, &outcome);
+    else
+        work_add(&r->work, input, number);
 }
 
 /* Adds inputs while there is room. Returns whether to read more of the stream first. */
@@ -171,7 +215,7 @@ static bool add_inputs(struct run *r)
         struct plait_span input;
         switch (inputs_next(&r->inputs, &input)) {
         case INPUT_HERE:
-            work_add(&r->work, input);
+            add_input(r, input);
             break;
         case INPUT_TOO_LONG:
             input.bytes = 64;
@@ -228,6 +272,7 @@ static bool drive(struct run *r)
 {
     for (;;) {
         work_collect(&r->work);
+        keep_journal(r);
         bool want_input = !r->stop && add_inputs(r);
         if (r->work.fatal < 0)
             stop(r, STOP_ERROR);
@@ -287,6 +332,7 @@ static int finish(struct run *r)
     }
     plait_close(r->ex);
     work_free(&r->work);
+    journal_free(r->journal);
     inputs_free(&r->inputs);
     if (r->stop == STOP_CLOSED) {
         signal(SIGPIPE, SIG_DFL);
@@ -299,6 +345,9 @@ int run(const struct options *o)
 {
     struct run r = { .options = o, .job = job_find(o->job) };
     int status = r.job->prepare ? r.job->prepare(o) : 0;
+    if (status != 0)
+        return status;
+    status = journal_open(&r.journal, o);
     if (status != 0)
         return status;
     raise_descriptor_limit();
@@ -315,6 +364,10 @@ int run(const struct options *o)
         say("%s", strerror(-error));
         plait_close(r.ex);
         return EXIT_FAILED;
+    }
+    if (r.journal) {
+        r.work.on_end = record;
+        r.work.arg = &r;
     }
     if (o->input_count > 0) {
         inputs_of_words(&r.inputs, o->inputs, o->input_count);

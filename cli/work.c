@@ -44,7 +44,6 @@ void work_free(struct work *w)
     while (w->free) {
         struct entry *e = w->free;
         w->free = e->next;
-        text_free(&e->why);
         free(e);
     }
     free(w->ring);
@@ -78,7 +77,9 @@ static void task_ended(plait_future *f, void *arg)
 static void entry_ended(struct work *w, struct entry *e)
 {
     e->ended = true;
-    w->failed += e->failed && !e->cancelled;
+    w->failed += e->outcome.failed && !e->cancelled;
+    if (w->on_end && e->outcome.attempts > 0 && !e->cancelled && !e->rendered)
+        w->on_end(e, w->arg);
     if (w->options->unordered) {
         e->next = NULL;
         *w->ready_end = e;
@@ -88,9 +89,9 @@ static void entry_ended(struct work *w, struct entry *e)
 
 static void entry_failed(struct work *w, struct entry *e, const char *why)
 {
-    e->failed = true;
-    e->why.bytes = 0;
-    text_puts(&e->why, why);
+    e->outcome.failed = true;
+    e->outcome.why.bytes = 0;
+    text_puts(&e->outcome.why, why);
     entry_ended(w, e);
 }
 
@@ -119,7 +120,7 @@ static void submit(struct work *w, struct entry *e)
         entry_failed(w, e, *why ? why : plait_strerror(error));
         return;
     }
-    e->attempts++;
+    e->outcome.attempts++;
     w->in_flight++;
     error = plait_on_done(e->future, task_ended, e);
     if (error < 0) { /* no memory for the callback: wait for this one here */
@@ -141,15 +142,25 @@ static struct entry *entry_new(struct work *w, struct plait_span input)
         say("out of memory");
         _exit(EXIT_FAILED);
     }
-    *e = (struct entry){ .work = w, .why = e->why, .input = copy.data, .bytes = copy.bytes };
+    *e = (struct entry){ .work = w, .input = copy.data, .bytes = copy.bytes };
     e->index = w->begun++;
     w->ring[e->index % w->room] = e;
     return e;
 }
 
-void work_add(struct work *w, struct plait_span input)
+void work_add(struct work *w, struct plait_span input, uint64_t number)
 {
-    submit(w, entry_new(w, input));
+    struct entry *e = entry_new(w, input);
+    e->number = number;
+    submit(w, e);
+}
+
+void work_add_ended(struct work *w, struct plait_span input, const struct outcome *outcome)
+{
+    struct entry *e = entry_new(w, input);
+    e->outcome = *outcome;
+    e->rendered = true;
+    entry_ended(w, e);
 }
 
 void work_add_failed(struct work *w, struct plait_span input, const char *why)
@@ -171,13 +182,13 @@ const void *work_result(const struct work *w, struct entry *e, void *room)
 static void explain(const struct work *w, struct entry *e, int code)
 {
     const struct plait_error *record = plait_error(e->future);
-    e->why.bytes = 0;
+    e->outcome.why.bytes = 0;
     if (code == -ETIMEDOUT && w->options->timeout_ns > 0)
-        text_printf(&e->why, "no result within %s", w->options->timeout_text);
+        text_printf(&e->outcome.why, "no result within %s", w->options->timeout_text);
     else if (record && record->reason != PLAIT_REASON_NONE)
-        text_puts(&e->why, record->message);
+        text_puts(&e->outcome.why, record->message);
     else
-        text_puts(&e->why, strerror(-code));
+        text_puts(&e->outcome.why, strerror(-code));
 }
 
 static void settle(struct work *w, struct entry *e)
@@ -187,16 +198,16 @@ static void settle(struct work *w, struct entry *e)
     int code = plait_result(e->future, NULL);
     const void *out = code >= 0 ? work_result(w, e, room) : NULL;
     e->cancelled = w->stopping && code == -ECANCELED;
-    e->failed = code < 0;
+    e->outcome.failed = code < 0;
     if (code < 0)
         explain(w, e, code);
     else if (w->job->failed)
-        e->failed = w->job->failed(out, &e->why);
-    if (e->failed && !w->stopping && e->attempts <= w->options->retries) {
+        e->outcome.failed = w->job->failed(out, &e->outcome.why);
+    if (e->outcome.failed && !w->stopping && e->outcome.attempts <= w->options->retries) {
         plait_free(e->future);
         e->future = NULL;
-        e->failed = false;
-        e->why.bytes = 0;
+        e->outcome.failed = false;
+        e->outcome.why.bytes = 0;
         submit(w, e);
     } else {
         entry_ended(w, e);
@@ -256,6 +267,7 @@ void work_release(struct work *w, struct entry *e)
     e->future = NULL;
     free(e->input);
     e->input = NULL;
+    outcome_free(&e->outcome);
     e->next = w->free;
     w->free = e;
 }

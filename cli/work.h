@@ -4,6 +4,7 @@
 #define CLI_WORK_H
 
 #include "job.h"
+#include "journal.h"
 
 #include <plait.h>
 #include <stdatomic.h>
@@ -14,10 +15,11 @@ struct entry {
     plait_future *future;
     char *input; /* kept to try again, and to name it */
     size_t bytes;
-    uint64_t index; /* of the input, from 0 */
-    unsigned attempts;
-    bool ended, failed, cancelled;
-    struct text why; /* it failed */
+    uint64_t index;  /* of the input, from 0 */
+    uint64_t number; /* of the input among those of its name; the journal's */
+    bool ended, cancelled;
+    bool rendered; /* outcome.out and .err are what there is to show */
+    struct outcome outcome;
 };
 
 struct work {
@@ -36,6 +38,8 @@ struct work {
     struct entry **ring; /* in order: the entry of index i at i % room */
     struct entry *ready, **ready_end; /* unordered: ended entries, first first */
     struct entry *free;
+    void (*on_end)(struct entry *e, void *arg); /* it has ended, other than by a stop; or NULL */
+    void *arg;
     struct argument argument;
     uint64_t failed; /* inputs that failed for good */
     bool stopping;   /* nothing is submitted any more */
@@ -50,7 +54,10 @@ void work_free(struct work *w);
 bool work_has_room(const struct work *w);
 
 /* Copies the input and submits it. An input that cannot be submitted ends here, as failed. */
-void work_add(struct work *w, struct plait_span input);
+void work_add(struct work *w, struct plait_span input, uint64_t number);
+
+/* Adds an input that has ended before, and takes its outcome over. */
+void work_add_ended(struct work *w, struct plait_span input, const struct outcome *outcome);
 
 /* Adds an input that failed before it began. */
 void work_add_failed(struct work *w, struct plait_span input, const char *why);
