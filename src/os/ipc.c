@@ -160,6 +160,17 @@ int pl_fd_wait_writable(int fd, int64_t deadline)
 
 // ---- memory
 
+/* Where the program was started without standard descriptors the next ones would take their place,
+ * and what it prints would go there. */
+static int above_standard(int fd)
+{
+    if (fd > STDERR_FILENO)
+        return fd;
+    int above = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1), err = errno;
+    close(fd);
+    return above < 0 ? -err : above;
+}
+
 static int memfd(const char *name)
 {
     int err = pl_fault(PL_FAULT_SYSCALL);
@@ -168,7 +179,7 @@ static int memfd(const char *name)
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
     if (fd < 0 && errno == EINVAL) // before Linux 6.3
         fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    return fd < 0 ? -errno : fd;
+    return fd < 0 ? -errno : above_standard(fd);
 }
 
 int pl_memfd_new(const char *name, size_t bytes)
