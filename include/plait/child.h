@@ -78,6 +78,7 @@ PLAIT_BEGIN
  * -EBADF   a descriptor that is not open
  * -EAGAIN  no more processes, or threads, can be made; -EMFILE, -ENFILE, -ENOMEM
  * -ESRCH   .tied, and the parent has died
+ * -ECHILD  it has run to its end, and somebody else has reaped it
  * -ECANCELED, -ETIMEDOUT  by the scope, before anything was started
  * Suspends a fiber, blocks a thread, for as long as the kernel takes to load the program. */
 PLAIT_API int plait_child_spawn_with(plait_child **ret, const struct plait_child_options *options);

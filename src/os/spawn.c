@@ -179,6 +179,8 @@ int pl_spawn(const struct pl_spawn *s, int *pid, int *pidfd)
         return err;
     }
     int fd = pl_pidfd_open(child);
+    if (fd == -ESRCH) // it has ended, was reaped by somebody else, and its number is anybody's
+        return -ECHILD;
     if (fd < 0) {
         kill(child, SIGKILL);
         discard(child);

@@ -22,8 +22,8 @@ struct pl_spawn {
  * Starts a program: with no signal blocked, none handled, and SIGPIPE and SIGTERM not ignored
  * either. Returns once it runs: 0 with its pid and a pidfd, or the negative errno of the step that
  * failed (-ENOENT, -EACCES: the program or the directory; -EAGAIN: no more processes; -EMFILE,
- * -ENFILE; -ENOMEM; -E2BIG), and then there is no child. Blocks for as long as the kernel needs to
- * load it.
+ * -ENFILE; -ENOMEM; -E2BIG; -ECHILD: it has run and somebody else has reaped it), and then there is
+ * no child. Blocks for as long as the kernel needs to load it.
  */
 int pl_spawn(const struct pl_spawn *s, int *pid, int *pidfd);
 

@@ -508,9 +508,13 @@ TEST(reaped_by_somebody_else)
 {
     struct plait_child_output o;
     signal(SIGCHLD, SIG_IGN);
-    CHECK_INT(plait_child_run(&o, SH("echo x")), ==, -ECHILD);
+    // One that ends only when it has been fed; the other may have been reaped before its start is
+    // complete.
+    CHECK_INT(plait_child_run(&o, (char *[]){ "cat", NULL }, .input = { "x\n", 2 }), ==, -ECHILD);
     CHECK_INT(o.exit.status, ==, -1);
     check_out(&o, "x\n");
+    plait_child_output_done(&o);
+    CHECK_INT(plait_child_run(&o, (char *[]){ "true", NULL }), ==, -ECHILD);
     plait_child_output_done(&o);
     CHECK_INT(plait_child_run(&o, (char *[]){ "no-such-program", NULL }), ==, -ENOENT);
 }

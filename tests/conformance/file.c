@@ -402,7 +402,8 @@ CONFORM(a_cancelled_scope)
 
 TEST(errors_do_not_end_a_walk)
 {
-    if (geteuid() == 0 && seteuid(65534) < 0)
+    uid_t user = geteuid();
+    if (user == 0 && seteuid(65534) < 0)
         SKIP("root may read everything, and cannot be somebody else");
     char place[64];
     plait_walk *w;
@@ -422,6 +423,7 @@ TEST(errors_do_not_end_a_walk)
     CHECK_INT(plait_walk_new(&w, in(place, "b")), ==, 0);
     plait_walk_free(w);
     remove_tree(place);
+    CHECK_INT(seteuid(user), ==, 0);
 }
 
 // Directories far above are moved away while the walk is below them. Where the way back can be
