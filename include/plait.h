@@ -17,6 +17,7 @@
 #include <plait/timer.h>
 #include <plait/sync.h>
 #include <plait/shared.h>
+#include <plait/shared_sync.h>
 #include <plait/io.h>
 #include <plait/bufio.h>
 

@@ -52,6 +52,7 @@ static void in_forked_copy(void)
     copied |= pl_arena.root;
     pl_arena.root = false;
     pl_arena.me = 0;
+    pl_shared_reset_waits();
 }
 
 // ---- where everything is
@@ -257,7 +258,9 @@ void pl_owner_died(uint32_t tag)
     struct pl_owner *o = &pl_arena.head->owners[pl_tag_slot(tag)];
     PL_ASSERT(atomic_load(&o->tag) == tag);
     pl_arena_repair(tag);
+    pl_shared_forget(tag);
     // From here on its locks are those of a dead owner.
     atomic_store(&o->tag, 0);
     pl_unlock(&lock);
+    pl_shared_wake_everybody();
 }

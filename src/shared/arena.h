@@ -64,15 +64,28 @@
 #define PL_ARENA_TAGS   2048 // objects in a slab at most
 #define PL_ARENA_OWNERS 4096 // living at a time; a slot is used again as late as can be
 
+// A word that somebody in an owner's process waits for (wait.c). The owner writes `word`, who wakes
+// it the signal.
+struct pl_shared_wait {
+    _Atomic uintptr_t word;  // its address; 0: none
+    _Atomic uint32_t signal; // 0, or how many waiters shall look: PL_WAKE_ONE, PL_WAKE_ALL
+};
+
+#define PL_OWNER_WAITS 14
+
 struct pl_owner {
     _Alignas(64) _Atomic uint32_t tag; // of the living owner; 0: none
     uint32_t generation;               // of the last one; the root's
+    _Atomic uint32_t bell;             // futex: changes when there is a signal for it
+    _Atomic uint32_t crowd;            // words it waits for that found no place in `waits`
+    struct pl_shared_wait waits[PL_OWNER_WAITS];
 };
 
 struct pl_arena_head {
     uint64_t id; // random: that descriptor and message name the same arena
     uint32_t units;
-    _Atomic uint32_t top; // units beyond it were never claimed
+    _Atomic uint32_t top;                           // units beyond it were never claimed
+    _Atomic uint64_t waiting[PL_ARENA_OWNERS / 64]; // slots of owners that wait for something
     struct pl_owner owners[PL_ARENA_OWNERS];
 };
 
@@ -167,6 +180,29 @@ void pl_arena_enter(uint32_t tag);
 // that worker is certainly dead, or has not come to be: repairs what it left. 0 is allowed.
 uint32_t pl_owner_new(void);
 void pl_owner_died(uint32_t tag);
+
+// ---- wait.c: waiting for a word in shared memory, and waking who does, in every process
+
+enum pl_wake { PL_WAKE_ONE = 1, PL_WAKE_ALL = 2 };
+
+// Waits while *word == expect and `holder`, a tag or 0, lives. 0: look again, it was woken, perhaps
+// for nothing, or there was nothing to wait for; -ETIMEDOUT at the deadline; -ETIMEDOUT or
+// -ECANCELED by the scope; -ENOMEM, or another negative errno: this process cannot wait.
+int pl_shared_await(uint32_t *word, uint32_t expect, uint32_t holder, int64_t deadline);
+
+// The same, but neither a deadline nor a cancel ends it. A process that cannot wait yields.
+void pl_shared_await_uninterrupted(uint32_t *word, uint32_t expect, uint32_t holder);
+
+// Wakes who waits for that word, which was changed before: all, or one in each process.
+void pl_shared_wake(uint32_t *word, enum pl_wake how);
+
+// In the root: the dead owner waits no more, and everybody else looks again, because it may have
+// died between changing a word and waking, or when it had just been woken in another's place.
+void pl_shared_forget(uint32_t dead);
+void pl_shared_wake_everybody(void);
+
+// In a forked copy: nobody waits in it.
+void pl_shared_reset_waits(void);
 
 // ---- slab.c: objects of up to half a unit
 

@@ -4,7 +4,6 @@
 #include "faults/lib/faults.h"
 
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -56,20 +55,6 @@ static bool free_it(void *block, size_t bytes, void *arg)
     return true;
 }
 
-static int any_child_of(int parent)
-{
-    char path[64], line[4096];
-    snprintf(path, sizeof path, "/proc/%d/task/%d/children", parent, parent);
-    FILE *f = fopen(path, "r");
-    int found[64], n = 0;
-    if (f && fgets(line, sizeof line, f))
-        for (char *at = line, *next; n < 64 && (found[n] = (int)strtol(at, &next, 10)) > 0; n++)
-            at = next;
-    if (f)
-        fclose(f);
-    return n > 0 ? found[rand() % n] : 0;
-}
-
 static int zygote_of(plait_executor *ex)
 {
     plait_future *f;
@@ -92,7 +77,7 @@ static int wave(plait_executor *ex, int zygote)
     for (int i = 0; i < TASKS; i++) {
         int64_t ns = PLAIT_MILLISECOND * (1 + rand() % 8);
         while (plait_wait(&f[i], 1, PLAIT_ALL, plait_after(ns), NULL) == -ETIMEDOUT) {
-            int pid = any_child_of(zygote);
+            int pid = child_of(zygote);
             if (pid > 0)
                 kill(pid, SIGKILL);
         }

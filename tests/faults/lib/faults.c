@@ -78,6 +78,27 @@ int count_children(void)
     return n;
 }
 
+int child_of(int pid)
+{
+    char path[64], line[4096];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", pid, pid);
+    FILE *f = fopen(path, "r");
+    int found[64], n = 0;
+    if (f && fgets(line, sizeof line, f))
+        for (char *at = line, *next; n < 64 && (found[n] = (int)strtol(at, &next, 10)) > 0; n++)
+            at = next;
+    if (f)
+        fclose(f);
+    return n > 0 ? found[rand() % n] : 0;
+}
+
+int parent_of(int pid)
+{
+    char state;
+    int parent;
+    return look_at(pid, &state, &parent) ? parent : 0;
+}
+
 bool is_alive(int pid)
 {
     char state;

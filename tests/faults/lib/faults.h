@@ -27,6 +27,10 @@ bool is_alive(int pid);
 // Waits until the process is gone or a zombie; false after `ms`.
 bool gone_within(int pid, int ms);
 
+// A child of that process, by chance; 0: it has none. And a process's parent, or 0.
+int child_of(int pid);
+int parent_of(int pid);
+
 void sleep_ms(int ms);
 
 // Opens an executor of processes, or fails the test.

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT
+/*
+ * channel.c - bounded queues between processes that may die.
+ *
+ * DESIGN
+ *   A ring under a robust lock. A put writes the value where nobody looks, then moves `tail`; a get
+ *   copies the value, then moves `head`: one store each is the whole change, so whoever takes the
+ *   lock over from a dead one finds the ring as it was before that store or after it, and has
+ *   nothing to repair. A value whose getter dies after the move is lost with it, as one that it had
+ *   returned would be.
+ *
+ *   `puts` and `gets` are what waiters wait for. They change before tail and head do, under the
+ *   same lock. A waiter reads the count before it looks in vain: if the count is still the same,
+ *   nothing was put (taken) since, nor has anybody died who was about to.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/bug.h"
+#include "core/strand.h"
+#include "core/executor.h"
+#include "shared/arena.h"
+#include "shared/robust.h"
+#include <plait/shared.h>
+#include <plait/shared_sync.h>
+
+struct plait_shared_channel {
+    plait_shared_mutex mutex;
+    uint32_t puts, gets; // counters, and futexes of getters and putters
+    uint32_t closed;
+    size_t value_bytes, capacity;
+    size_t head, tail; // values taken and put since it was made
+    _Alignas(16) char ring[];
+};
+
+int plait_shared_channel_new(plait_shared_channel **ret, size_t value_bytes, size_t capacity)
+{
+    size_t bytes;
+    if (value_bytes == 0 || capacity == 0)
+        return -EINVAL;
+    if (__builtin_mul_overflow(value_bytes, capacity, &bytes) ||
+        __builtin_add_overflow(bytes, sizeof(plait_shared_channel), &bytes))
+        return -ENOMEM;
+    plait_shared_channel *c = plait_shared_alloc(bytes);
+    if (!c)
+        return -ENOMEM;
+    *c = (plait_shared_channel){ .value_bytes = value_bytes, .capacity = capacity };
+    *ret = c;
+    return 0;
+}
+
+void plait_shared_channel_free(plait_shared_channel *c)
+{
+    plait_shared_free(c);
+}
+
+// What is found after a death is whole: see above.
+static int settled(plait_shared_channel *c, int e)
+{
+    if (e == -EOWNERDEAD)
+        e = plait_shared_mutex_consistent(&c->mutex);
+    PL_ASSERT(e != -ENOTRECOVERABLE);
+    return e;
+}
+
+static void move(size_t *at)
+{
+    // Release: the value is written (read) before; pairs with the lock's swap of who takes it over.
+    __atomic_store_n(at, *at + 1, __ATOMIC_RELEASE);
+}
+
+static char *place(plait_shared_channel *c, size_t at)
+{
+    return c->ring + at % c->capacity * c->value_bytes;
+}
+
+// Under the lock. 0, -EPIPE, -EAGAIN.
+static int put_now(plait_shared_channel *c, const void *value)
+{
+    if (c->closed)
+        return -EPIPE;
+    if (c->tail - c->head == c->capacity)
+        return -EAGAIN;
+    __atomic_fetch_add(&c->puts, 1, __ATOMIC_SEQ_CST);
+    memcpy(place(c, c->tail), value, c->value_bytes);
+    move(&c->tail);
+    return 0;
+}
+
+static int get_now(plait_shared_channel *c, void *value)
+{
+    if (c->tail == c->head)
+        return c->closed ? -EPIPE : -EAGAIN;
+    __atomic_fetch_add(&c->gets, 1, __ATOMIC_SEQ_CST);
+    memcpy(value, place(c, c->head), c->value_bytes);
+    move(&c->head);
+    return 0;
+}
+
+int plait_shared_try_put(plait_shared_channel *c, const void *value)
+{
+    int e = settled(c, pl_shared_lock_again(&c->mutex));
+    if (e < 0)
+        return e;
+    e = put_now(c, value);
+    plait_shared_mutex_unlock(&c->mutex);
+    if (e == 0)
+        pl_shared_wake(&c->puts, PL_WAKE_ONE);
+    return e;
+}
+
+int plait_shared_try_get(plait_shared_channel *c, void *value)
+{
+    int e = settled(c, pl_shared_lock_again(&c->mutex));
+    if (e < 0)
+        return e;
+    e = get_now(c, value);
+    plait_shared_mutex_unlock(&c->mutex);
+    if (e == 0)
+        pl_shared_wake(&c->gets, PL_WAKE_ONE);
+    return e;
+}
+
+int plait_shared_put(plait_shared_channel *c, const void *value)
+{
+    pl_strand_point();
+    for (;;) {
+        // Read before the attempt: a get after the attempt changes it.
+        uint32_t gets = __atomic_load_n(&c->gets, __ATOMIC_SEQ_CST);
+        int e = plait_shared_try_put(c, value);
+        if (e != -EAGAIN)
+            return e;
+        e = pl_shared_await(&c->gets, gets, 0, PLAIT_NEVER);
+        if (e < 0)
+            return e;
+    }
+}
+
+int plait_shared_get(plait_shared_channel *c, void *value)
+{
+    pl_strand_point();
+    for (;;) {
+        uint32_t puts = __atomic_load_n(&c->puts, __ATOMIC_SEQ_CST);
+        int e = plait_shared_try_get(c, value);
+        if (e != -EAGAIN)
+            return e;
+        e = pl_shared_await(&c->puts, puts, 0, PLAIT_NEVER);
+        if (e < 0)
+            return e;
+    }
+}
+
+int plait_shared_channel_close(plait_shared_channel *c)
+{
+    int e = settled(c, pl_shared_lock_again(&c->mutex));
+    if (e < 0)
+        return e;
+    __atomic_fetch_add(&c->puts, 1, __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&c->gets, 1, __ATOMIC_SEQ_CST);
+    c->closed = 1;
+    plait_shared_mutex_unlock(&c->mutex);
+    pl_shared_wake(&c->puts, PL_WAKE_ALL);
+    pl_shared_wake(&c->gets, PL_WAKE_ALL);
+    return 0;
+}
+
+size_t plait_shared_channel_count(const plait_shared_channel *c)
+{
+    // Tail last: it is never behind the head that was read before.
+    size_t head = __atomic_load_n(&c->head, __ATOMIC_SEQ_CST);
+    size_t count = __atomic_load_n(&c->tail, __ATOMIC_SEQ_CST) - head;
+    return count < c->capacity ? count : c->capacity;
+}
