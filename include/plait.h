@@ -18,6 +18,7 @@
 #include <plait/sync.h>
 #include <plait/shared.h>
 #include <plait/shared_sync.h>
+#include <plait/shared_map.h>
 #include <plait/io.h>
 #include <plait/bufio.h>
 

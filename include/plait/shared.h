@@ -53,16 +53,17 @@ struct plait_shared_stats {
     size_t bytes;        /* in blocks that are allocated */
     size_t blocks;       /* how many */
     size_t orphan_bytes; /* of those, in blocks whose allocator has died */
-    size_t orphans;
+    size_t orphans;      /* how many; also parts of channels and maps */
 };
 
 /* What is in use. Looks at every block; exact while nobody allocates or frees. 0, or -ENOMEM,
  * -ENOTSUP: there is no heap in this process. Never suspends. */
 PLAIT_API int plait_shared_stats(struct plait_shared_stats *ret);
 
-/* Calls `visit` for each block whose allocator, a worker, has died; frees the block when it returns
- * true. The caller knows which of them are still in use elsewhere. How many were freed; -ENOMEM,
- * -ENOTSUP: there is no heap in this process. Never suspends, unless `visit` does. */
+/* Calls `visit` for each block from plait_shared_alloc() whose allocator, a worker, has died; frees
+ * the block when it returns true. The caller knows which of them are still in use elsewhere. How
+ * many were freed; -ENOMEM, -ENOTSUP: there is no heap in this process. Never suspends, unless
+ * `visit` does. */
 PLAIT_API ssize_t plait_shared_orphans(bool (*visit)(void *block, size_t bytes, void *arg),
                                        void *arg);
 

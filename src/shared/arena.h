@@ -19,7 +19,7 @@
  *
  *        31            14 13         2   1   0
  *       +----------------+------------+-----+-----+
- *       |   generation   |    slot    |  0  |  0  |   the two low bits are for locks (robust.h)
+ *       |   generation   |    slot    |  0  |  0  |   the two low bits: PL_TAG_PART, and mutex.c's
  *       +----------------+------------+-----+-----+
  *
  *   owners[slot].tag is the tag of the living owner, or 0. A tag that is not there is a dead one's.
@@ -210,8 +210,8 @@ void pl_shared_reset_waits(void);
 int pl_slab_class(size_t bytes);
 size_t pl_slab_bytes(unsigned class_);
 
-// NULL when memory is short.
-void *pl_slab_take(unsigned class_);
+// NULL when memory is short. Its tag will be `tag`.
+void *pl_slab_take(unsigned class_, uint32_t tag);
 
 // Frees the object at p in a unit whose word was `word`.
 void pl_slab_give(uint32_t unit, uint64_t word, void *p);
@@ -226,11 +226,18 @@ uint32_t pl_slab_sweep(void);
 int64_t pl_run_claim(uint32_t n, bool with_tags);
 
 // A block of that many bytes, or NULL when memory is short.
-void *pl_run_take(size_t bytes);
+void *pl_run_take(size_t bytes, uint32_t tag);
 void pl_run_give(uint32_t unit, uint64_t word, void *p);
 
 // Takes the memory of free units back to the kernel. Bytes of them.
 size_t pl_run_trim(void);
+
+// ---- block.c
+
+// plait_shared_alloc(), for a part of one of plait's own structures: others may reach it through
+// that, so it is never offered as an orphan. Its tag has the bit PL_TAG_PART.
+#define PL_TAG_PART 1u
+void *pl_part_alloc(size_t bytes);
 
 // ---- repair.c
 

@@ -8,15 +8,26 @@
 #include "core/executor.h"
 #include "shared/arena.h"
 
-void *plait_shared_alloc(size_t bytes)
+static void *take(size_t bytes, uint32_t mark)
 {
     if (pl_arena_open() < 0)
         return NULL;
     int class_ = pl_slab_class(bytes);
-    void *p = class_ >= 0 ? pl_slab_take((unsigned)class_) : pl_run_take(bytes);
+    uint32_t tag = pl_arena.me | mark;
+    void *p = class_ >= 0 ? pl_slab_take((unsigned)class_, tag) : pl_run_take(bytes, tag);
     if (!p)
         (void)pl_fail(-ENOMEM, "the shared heap has no %zu bytes left", bytes);
     return p;
+}
+
+void *plait_shared_alloc(size_t bytes)
+{
+    return take(bytes, 0);
+}
+
+void *pl_part_alloc(size_t bytes)
+{
+    return take(bytes, PL_TAG_PART);
 }
 
 void *plait_shared_alloc_array(size_t count, size_t bytes)
@@ -144,7 +155,7 @@ struct orphans {
 static void ask_of_orphan(void *block, size_t bytes, uint32_t owner, void *arg)
 {
     struct orphans *o = arg;
-    if (pl_tag_lives(owner) || !o->visit(block, bytes, o->arg))
+    if (pl_tag_lives(owner) || (owner & PL_TAG_PART) || !o->visit(block, bytes, o->arg))
         return;
     plait_shared_free(block);
     o->freed++;

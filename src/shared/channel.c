@@ -41,7 +41,7 @@ int plait_shared_channel_new(plait_shared_channel **ret, size_t value_bytes, siz
     if (__builtin_mul_overflow(value_bytes, capacity, &bytes) ||
         __builtin_add_overflow(bytes, sizeof(plait_shared_channel), &bytes))
         return -ENOMEM;
-    plait_shared_channel *c = plait_shared_alloc(bytes);
+    plait_shared_channel *c = pl_part_alloc(bytes);
     if (!c)
         return -ENOMEM;
     *c = (plait_shared_channel){ .value_bytes = value_bytes, .capacity = capacity };
@@ -67,6 +67,7 @@ static void move(size_t *at)
 {
     // Release: the value is written (read) before; pairs with the lock's swap of who takes it over.
     __atomic_store_n(at, *at + 1, __ATOMIC_RELEASE);
+    atomic_signal_fence(memory_order_seq_cst); // a death may be seen at any instruction
 }
 
 static char *place(plait_shared_channel *c, size_t at)

@@ -115,7 +115,7 @@ int64_t pl_run_claim(uint32_t n, bool with_tags)
     return -1;
 }
 
-void *pl_run_take(size_t bytes)
+void *pl_run_take(size_t bytes, uint32_t tag)
 {
     if (bytes > pl_arena.head->units * PL_UNIT_BYTES)
         return NULL;
@@ -125,7 +125,7 @@ void *pl_run_take(size_t bytes)
         return NULL;
     uint32_t u = (uint32_t)first;
     PL_ASSERT(pl_unit_swap(u, pl_unit_word(PL_UNIT_PART, u, pl_arena.me),
-                           pl_unit_word(PL_UNIT_RUN, n, pl_arena.me)));
+                           pl_unit_word(PL_UNIT_RUN, n, tag)));
     return pl_unit_at(u);
 }
 

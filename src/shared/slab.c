@@ -79,7 +79,7 @@ static void clear_full(uint32_t unit)
 
 // ---- taking
 
-static void *take_in(uint32_t unit, unsigned class_)
+static void *take_in(uint32_t unit, unsigned class_, uint32_t tag)
 {
     _Atomic uint32_t *tags = pl_unit_tags(unit);
     uint32_t n = count_of(class_);
@@ -87,7 +87,7 @@ static void *take_in(uint32_t unit, unsigned class_)
     for (uint32_t k = 0; k < n; k++, i = i + 1 < n ? i + 1 : 0) {
         uint32_t none = 0;
         if (atomic_load_explicit(&tags[i], memory_order_relaxed) != 0 ||
-            !atomic_compare_exchange_strong(&tags[i], &none, pl_arena.me))
+            !atomic_compare_exchange_strong(&tags[i], &none, tag))
             continue;
         if (!is_slab(atomic_load(&pl_arena.units[unit]), class_)) {
             atomic_store(&tags[i], 0);
@@ -100,28 +100,28 @@ static void *take_in(uint32_t unit, unsigned class_)
     return NULL;
 }
 
-static void *take_or_mark(uint32_t unit, unsigned class_)
+static void *take_or_mark(uint32_t unit, unsigned class_, uint32_t tag)
 {
-    void *p = take_in(unit, class_);
+    void *p = take_in(unit, class_, tag);
     if (p)
         return p;
     uint64_t w = atomic_load(&pl_arena.units[unit]);
     if (!is_slab(w, class_) || (w & PL_UNIT_HINT) || !pl_unit_swap(unit, w, w | PL_UNIT_HINT))
         return NULL;
-    p = take_in(unit, class_);
+    p = take_in(unit, class_, tag);
     if (p)
         clear_full(unit);
     return p;
 }
 
-static void *take_from_any(unsigned class_)
+static void *take_from_any(unsigned class_, uint32_t tag)
 {
     uint32_t top = atomic_load(&pl_arena.head->top);
     uint32_t u = atomic_load_explicit(&last_unit[class_], memory_order_relaxed);
     for (uint32_t k = 0; k < top; k++, u++) {
         u = u < top ? u : 0;
         uint64_t w = atomic_load_explicit(&pl_arena.units[u], memory_order_relaxed);
-        void *p = is_slab(w, class_) && !(w & PL_UNIT_HINT) ? take_or_mark(u, class_) : NULL;
+        void *p = is_slab(w, class_) && !(w & PL_UNIT_HINT) ? take_or_mark(u, class_, tag) : NULL;
         if (!p)
             continue;
         atomic_store_explicit(&last_unit[class_], u, memory_order_relaxed);
@@ -130,10 +130,10 @@ static void *take_from_any(unsigned class_)
     return NULL;
 }
 
-void *pl_slab_take(unsigned class_)
+void *pl_slab_take(unsigned class_, uint32_t tag)
 {
     for (;;) {
-        void *p = take_from_any(class_);
+        void *p = take_from_any(class_, tag);
         if (p)
             return p;
         int64_t u = pl_run_claim(1, true);
