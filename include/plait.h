@@ -17,6 +17,7 @@
 #include <plait/timer.h>
 #include <plait/sync.h>
 #include <plait/shared.h>
+#include <plait/shared_buffer.h>
 #include <plait/shared_sync.h>
 #include <plait/shared_map.h>
 #include <plait/io.h>

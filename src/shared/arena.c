@@ -64,9 +64,10 @@ static size_t rounded(size_t bytes)
 
 static uint32_t units_of(size_t bytes)
 {
-    size_t each = PL_UNIT_BYTES + PL_ARENA_TAGS * sizeof(uint32_t) + sizeof(uint64_t);
-    // Two units may go for rounding.
-    return (uint32_t)((bytes - rounded(sizeof(struct pl_arena_head)) - 2 * PL_UNIT_BYTES) / each);
+    size_t each = PL_UNIT_BYTES + PL_ARENA_TAGS * sizeof(uint32_t) + sizeof(uint64_t) +
+                  PL_BUFFER_BYTES / PL_BUFFER_UNITS;
+    // Three units may go for rounding.
+    return (uint32_t)((bytes - rounded(sizeof(struct pl_arena_head)) - 3 * PL_UNIT_BYTES) / each);
 }
 
 static void lay_out(char *at, size_t bytes)
@@ -74,6 +75,8 @@ static void lay_out(char *at, size_t bytes)
     size_t units = units_of(bytes);
     pl_arena.head = (struct pl_arena_head *)at;
     at += rounded(sizeof(struct pl_arena_head));
+    pl_arena.buffers = (struct plait_shared_buffer *)at;
+    at += rounded(units / PL_BUFFER_UNITS * PL_BUFFER_BYTES);
     pl_arena.units = (_Atomic uint64_t *)at;
     at += rounded(units * sizeof(uint64_t));
     pl_arena.tags = (_Atomic uint32_t *)at;
@@ -159,7 +162,7 @@ static int make(void)
         return e;
     told = true;
     pl_arena.root = true;
-    pl_arena.me = new_tag();
+    pl_arena.me = pl_arena.head->root = new_tag();
     return 0;
 }
 
@@ -258,6 +261,7 @@ void pl_owner_died(uint32_t tag)
     struct pl_owner *o = &pl_arena.head->owners[pl_tag_slot(tag)];
     PL_ASSERT(atomic_load(&o->tag) == tag);
     pl_arena_repair(tag);
+    pl_buffers_repair(tag);
     pl_shared_forget(tag);
     // From here on its locks are those of a dead owner.
     atomic_store(&o->tag, 0);

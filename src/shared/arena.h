@@ -9,6 +9,7 @@
  *   is needed but to pass the file to a zygote.
  *
  *       head      sizes, the limit of what was ever used, the table of owners
+ *       buffers   records of counted buffers, one for four units (buffer.c)
  *       units     one word for each unit of 64 KiB
  *       tags      PL_ARENA_TAGS words for each unit: of the objects in it, if it is a slab
  *       data      the units
@@ -84,7 +85,9 @@ struct pl_owner {
 struct pl_arena_head {
     uint64_t id; // random: that descriptor and message name the same arena
     uint32_t units;
+    uint32_t root;                                  // its tag
     _Atomic uint32_t top;                           // units beyond it were never claimed
+    _Atomic uint32_t buffers_top;                   // nor were buffers' records beyond it
     _Atomic uint64_t waiting[PL_ARENA_OWNERS / 64]; // slots of owners that wait for something
     struct pl_owner owners[PL_ARENA_OWNERS];
 };
@@ -92,6 +95,7 @@ struct pl_arena_head {
 // This process's view of the arena.
 struct pl_arena {
     struct pl_arena_head *head;
+    struct plait_shared_buffer *buffers;
     _Atomic uint64_t *units;
     _Atomic uint32_t *tags;
     char *data;
@@ -238,6 +242,18 @@ size_t pl_run_trim(void);
 // that, so it is never offered as an orphan. Its tag has the bit PL_TAG_PART.
 #define PL_TAG_PART 1u
 void *pl_part_alloc(size_t bytes);
+
+// Says that the block, which is allocated and not being freed, is a part, or (0) no part, of this
+// process.
+void pl_block_mark(void *block, uint32_t mark);
+
+// ---- buffer.c
+
+#define PL_BUFFER_BYTES 256
+#define PL_BUFFER_UNITS 4 // units for each record
+
+// In the root: the dead owner's references are given back, and what it was at is completed.
+void pl_buffers_repair(uint32_t dead);
 
 // ---- repair.c
 

@@ -96,6 +96,18 @@ size_t plait_shared_bytes(const void *block)
     }
 }
 
+void pl_block_mark(void *block, uint32_t mark)
+{
+    uint64_t word;
+    uint32_t unit = unit_of(block, &word), tag = pl_arena.me | mark;
+    if (pl_unit_kind(word) == PL_UNIT_RUN) {
+        PL_ASSERT(pl_unit_swap(unit, word, pl_unit_word(PL_UNIT_RUN, pl_unit_value(word), tag)));
+        return;
+    }
+    size_t at = (size_t)((char *)block - pl_unit_at(unit)) / pl_slab_bytes(pl_unit_value(word));
+    atomic_store(&pl_unit_tags(unit)[at], tag);
+}
+
 // ---- all of them
 
 typedef void visitor(void *block, size_t bytes, uint32_t owner, void *arg);

@@ -14,6 +14,7 @@
 #define UNIT        65536
 #define KILL_EVERY  29
 #define STEPS_LEAST 100
+#define BUFFERS     8 // that a script makes at most
 
 static struct plait_shared_stats stats(void)
 {
@@ -70,7 +71,7 @@ static void kill_it(pid_t pid)
 
 struct memory {
     uint32_t top;
-    char *head, *units, *tags, *data;
+    char *head, *buffers, *units, *tags, *data;
 };
 
 static char *kept(const void *from, size_t bytes)
@@ -83,7 +84,9 @@ static char *kept(const void *from, size_t bytes)
 static struct memory keep(void)
 {
     uint32_t top = pl_arena.head->top;
-    return (struct memory){ top, kept(pl_arena.head, sizeof *pl_arena.head),
+    return (struct memory){ top,
+                            kept(pl_arena.head, sizeof *pl_arena.head),
+                            kept(pl_arena.buffers, BUFFERS * PL_BUFFER_BYTES),
                             kept((void *)pl_arena.units, top * sizeof(uint64_t)),
                             kept((void *)pl_arena.tags, (size_t)top * PL_ARENA_TAGS * 4),
                             kept(pl_arena.data, (size_t)top * UNIT) };
@@ -94,10 +97,12 @@ static void put_back(struct memory *m)
     for (uint32_t u = m->top; u < pl_arena.head->top; u++)
         pl_arena.units[u] = 0;
     memcpy(pl_arena.head, m->head, sizeof *pl_arena.head);
+    memcpy(pl_arena.buffers, m->buffers, BUFFERS * PL_BUFFER_BYTES);
     memcpy((void *)pl_arena.units, m->units, m->top * sizeof(uint64_t));
     memcpy((void *)pl_arena.tags, m->tags, (size_t)m->top * PL_ARENA_TAGS * 4);
     memcpy(pl_arena.data, m->data, (size_t)m->top * UNIT);
     free(m->head);
+    free(m->buffers);
     free(m->units);
     free(m->tags);
     free(m->data);

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+/*
+ * buffer.c - buffers that count references, of processes that may die.
+ *
+ * DESIGN
+ *   A count could not tell whose references a death takes away. So a buffer has a word for each
+ *   reference: the tag of the owner that holds it, or 0. Taking, giving back and handing over are
+ *   one swap of one word; the root swaps those of a dead owner for 0.
+ *
+ *   The records have an array of their own and stay records, so that the root may look at each of
+ *   them while others come and go. A record's state:
+ *
+ *       0         free; its data is NULL and every reference 0
+ *       tag | 2   being made by that owner
+ *       LIVE      in use
+ *       tag | 3   the last reference was given back, and that owner frees it
+ *
+ *   LIVE -> tag | 3 is a swap, so one of several that find no reference any more frees it; when it
+ *   has died meanwhile the root does.
+ *
+ *   The data is a block that is the owner's while the record does not lead to it, and a part (never
+ *   offered as an orphan) while it does: at each instruction the record or the list of orphans
+ *   knows it.
+ */
+#include <errno.h>
+
+#include "base/bug.h"
+#include "shared/arena.h"
+#include <plait/shared.h>
+#include <plait/shared_buffer.h>
+
+#define REFERENCES 56
+#define LIVE       1u
+#define MAKING     2u
+#define ENDING     3u
+
+struct plait_shared_buffer {
+    _Atomic uint32_t state;
+    uint32_t unused;
+    _Atomic(void *) data;
+    size_t bytes;
+    _Atomic uint32_t references[REFERENCES];
+};
+
+_Static_assert(sizeof(struct plait_shared_buffer) <= PL_BUFFER_BYTES, "a record has its room");
+
+static struct plait_shared_buffer *record(uint32_t i)
+{
+    return (struct plait_shared_buffer *)((char *)pl_arena.buffers + (size_t)i * PL_BUFFER_BYTES);
+}
+
+static bool change(_Atomic uint32_t *word, uint32_t from, uint32_t to)
+{
+    return atomic_compare_exchange_strong(word, &from, to);
+}
+
+// ---- making
+
+static struct plait_shared_buffer *claim(void)
+{
+    static _Atomic uint32_t last; // where this process looks first
+    uint32_t count = pl_arena.head->units / PL_BUFFER_UNITS;
+    uint32_t i = atomic_load_explicit(&last, memory_order_relaxed); // a hint
+    for (uint32_t k = 0; k < count; k++, i++) {
+        i = i < count ? i : 0;
+        // The limit first: the root looks below it for what a dead owner has claimed.
+        uint32_t top = atomic_load(&pl_arena.head->buffers_top);
+        while (top < i + 1 &&
+               !atomic_compare_exchange_weak(&pl_arena.head->buffers_top, &top, i + 1))
+            ;
+        if (atomic_load(&record(i)->state) == 0 &&
+            change(&record(i)->state, 0, pl_arena.me | MAKING)) {
+            atomic_store_explicit(&last, i, memory_order_relaxed);
+            return record(i);
+        }
+    }
+    return NULL;
+}
+
+int plait_shared_buffer_new(plait_shared_buffer **ret, size_t bytes)
+{
+    int e = pl_arena_open();
+    if (e < 0)
+        return e;
+    struct plait_shared_buffer *b = claim();
+    if (!b)
+        return -ENOSPC;
+    void *data = plait_shared_alloc(bytes);
+    if (!data) {
+        atomic_store(&b->state, 0);
+        return -ENOMEM;
+    }
+    atomic_store(&b->data, data);
+    pl_block_mark(data, PL_TAG_PART);
+    b->bytes = bytes;
+    atomic_store(&b->references[0], pl_arena.me);
+    atomic_store(&b->state, LIVE);
+    *ret = b;
+    return 0;
+}
+
+void *plait_shared_buffer_data(const plait_shared_buffer *b)
+{
+    return atomic_load(&b->data);
+}
+
+size_t plait_shared_buffer_bytes(const plait_shared_buffer *b)
+{
+    return b->bytes;
+}
+
+// ---- freeing
+
+// What has the state `pl_arena.me | ENDING`, or in the root one of a dead owner.
+static void destroy(struct plait_shared_buffer *b)
+{
+    void *data = atomic_load(&b->data);
+    if (data) {
+        pl_block_mark(data, 0);
+        atomic_store(&b->data, NULL);
+        plait_shared_free(data);
+    }
+    for (uint32_t i = 0; i < REFERENCES; i++)
+        atomic_store(&b->references[i], 0);
+    atomic_store(&b->state, 0);
+}
+
+static void destroy_if_unused(struct plait_shared_buffer *b)
+{
+    for (uint32_t i = 0; i < REFERENCES; i++)
+        if (atomic_load(&b->references[i]) != 0)
+            return;
+    if (change(&b->state, LIVE, pl_arena.me | ENDING))
+        destroy(b);
+}
+
+// ---- references
+
+// Swaps one of the references `from` for `to`.
+static bool swap_one(struct plait_shared_buffer *b, uint32_t from, uint32_t to)
+{
+    for (uint32_t i = 0; i < REFERENCES; i++)
+        if (atomic_load(&b->references[i]) == from && change(&b->references[i], from, to))
+            return true;
+    return false;
+}
+
+int plait_shared_buffer_ref(plait_shared_buffer *b)
+{
+    int e = pl_arena_open();
+    if (e < 0)
+        return e;
+    if (atomic_load(&b->state) != LIVE)
+        PL_BUG("the shared buffer has been freed");
+    return swap_one(b, 0, pl_arena.me) ? 0 : -ENOSPC;
+}
+
+static void check_mine(bool mine)
+{
+    if (!mine)
+        PL_BUG("this process has no reference to the shared buffer");
+}
+
+void plait_shared_buffer_unref(plait_shared_buffer *b)
+{
+    if (!b)
+        return;
+    check_mine(pl_arena.me != 0 && swap_one(b, pl_arena.me, 0));
+    destroy_if_unused(b);
+}
+
+void plait_shared_buffer_give(plait_shared_buffer *b)
+{
+    check_mine(pl_arena.me != 0 && swap_one(b, pl_arena.me, pl_arena.head->root));
+}
+
+// ---- after a death
+
+void pl_buffers_repair(uint32_t dead)
+{
+    for (uint32_t k = 0, top = atomic_load(&pl_arena.head->buffers_top); k < top; k++) {
+        struct plait_shared_buffer *b = record(k);
+        uint32_t state = atomic_load(&b->state);
+        if (state == (dead | MAKING) || state == (dead | ENDING)) {
+            destroy(b);
+            continue;
+        }
+        for (uint32_t i = 0; i < REFERENCES; i++)
+            change(&b->references[i], dead, 0);
+        // Also where it had given back the last one and not come to see that.
+        destroy_if_unused(b);
+    }
+}
