@@ -6,10 +6,12 @@
  *   asleep     the same after a pause in which both sides have gone to sleep
  *   pipelined  ns a task, many no-ops submitted before the first is waited for
  *   megabyte   submit 1 MiB by value and wait for a number
+ *   shared     write 1 MiB in the shared heap, have it read by a worker, and wait for the sum
  *   open       from plait_open() to the first result, in ms
  *
  * The floors do the same by hand: two words that two processes spin on, a futex in shared memory, a
- * ring of words per process, touching and copying a megabyte once, starting a small program.
+ * ring of words per process, touching and copying a megabyte once, writing and reading it in one
+ * process, starting a small program.
  *
  * usage: bench_process [--rounds N] [--size TASKS] [--only WORD]
  */
@@ -51,6 +53,19 @@ static int first_and_last(const struct block *in, int *out)
     return 0;
 }
 PLAIT_TASK(first_and_last, struct block, int);
+
+struct words {
+    const uint64_t *at;
+    size_t count;
+};
+static int sum_up(const struct words *in, uint64_t *sum)
+{
+    *sum = 0;
+    for (size_t i = 0; i < in->count; i++)
+        *sum += in->at[i];
+    return 0;
+}
+PLAIT_TASK(sum_up, struct words, uint64_t);
 
 static void take_a_break(void)
 {
@@ -141,6 +156,30 @@ static int megabyte(const struct bench_case *c, long count, double *us)
     }
     *us = (bench_now() - from) / 1000 / (double)trips;
     free(in);
+    plait_close(ex);
+    return err;
+}
+
+// One block after the other is allocated, written, read by the worker and freed.
+static int shared_megabyte(const struct bench_case *c, long count, double *us)
+{
+    plait_executor *ex = open_workers(c->workers);
+    long trips = count / 1000 + 1;
+    int err = one(ex);
+    double from = bench_now();
+    for (long i = 0; i < trips && !err; i++) {
+        plait_future *f;
+        uint64_t sum, *at = plait_shared_alloc(MIB);
+        if (!at)
+            return -ENOMEM;
+        memset(at, (int)i, MIB);
+        err = plait_submit(ex, &f, sum_up, { at, MIB / sizeof *at });
+        if (!err)
+            err = plait_result(f, &sum);
+        plait_free(f);
+        plait_shared_free(at);
+    }
+    *us = (bench_now() - from) / 1000 / (double)trips;
     plait_close(ex);
     return err;
 }
@@ -327,6 +366,22 @@ static int touch_and_copy(const struct bench_case *c, long count, double *us)
     return 0;
 }
 
+static int write_and_read(const struct bench_case *c, long count, double *us)
+{
+    long trips = count / 1000 + 1;
+    uint64_t *at = calloc(1, MIB), sum, all = 0;
+    double from = bench_now();
+    (void)c;
+    for (long i = 0; i < trips; i++) {
+        memset(at, (int)i, MIB);
+        sum_up(&(struct words){ at, MIB / sizeof *at }, &sum);
+        all += sum;
+    }
+    *us = (bench_now() - from) / 1000 / (double)trips;
+    free(at);
+    return all == 1 ? -EIO : 0; // it is used
+}
+
 static int start_true(const struct bench_case *c, long count, double *ms)
 {
     double taken[9];
@@ -359,6 +414,8 @@ int main(int argc, char **argv)
         { "pipelined", "floor", "ns", 2, ring, 0 },
         { "megabyte", "plait", "us", 1, megabyte, 0 },
         { "megabyte", "floor", "us", 0, touch_and_copy, 0 },
+        { "shared", "plait", "us", 1, shared_megabyte, 0 },
+        { "shared", "floor", "us", 0, write_and_read, 0 },
         { "open", "plait", "ms", 2, open_to_result, 0 },
         { "open", "floor", "ms", 0, start_true, 0 },
     };
