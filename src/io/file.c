@@ -18,7 +18,7 @@ static struct timespec time_of(const struct statx_timestamp *t)
 
 static int stat_with(int fd, const char *path, unsigned flags, struct stat *ret)
 {
-    struct statx x;
+    struct statx x = { 0 };
     struct pl_op op = { .code = PL_OP_STATX,
                         .fd = fd,
                         .path = path,
