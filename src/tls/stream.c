@@ -25,8 +25,8 @@ int pl_tls_feed(struct plait_tls *t)
 
 int pl_tls_receive(struct plait_tls *t)
 {
-    if (t->eof || t->incoming_bytes > 0)
-        return 0; /* a wait for the lock ended early after it had come */
+    if (t->eof)
+        return 0;
     if (!t->transport.read)
         return -EBADF;
     ssize_t n = t->transport.read(t->self, t->incoming, sizeof t->incoming);
