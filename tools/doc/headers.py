@@ -51,6 +51,10 @@ class Group:
         return "\n".join(declaration.code for declaration in self.declarations)
 
     @property
+    def has_calls_only(self):
+        return all(declaration.is_call for declaration in self.declarations)
+
+    @property
     def names(self):
         return list(dict.fromkeys(declaration.name for declaration in self.declarations))
 
@@ -60,6 +64,7 @@ class Header:
     name: str  # "plait/base.h"
     head: list  # the lines of its first comment, behind the licence
     groups: list
+    in_umbrella: bool = True  # plait.h includes it
 
     @property
     def declarations(self):
@@ -75,8 +80,11 @@ def headers_of(root):
     umbrella = (root / "include/plait.h").read_text()
     names = re.findall(r"#include <(plait/\w+\.h)>", umbrella)
     others = sorted(f"plait/{path.name}" for path in (root / "include/plait").glob("*.h"))
-    names += [name for name in others if name not in names]
-    return [header_of(name, (root / "include" / name).read_text()) for name in names]
+    headers = [header_of(name, (root / "include" / name).read_text())
+               for name in names + [name for name in others if name not in names]]
+    for header in headers[len(names):]:
+        header.in_umbrella = False
+    return headers
 
 
 def header_of(name, text):

@@ -51,33 +51,45 @@ class Manual:
 
     def page(self, header):
         page = self.pages[header.name]
-        calls = [d for d in header.declarations if d.is_call]
-        names = list(dict.fromkeys([page] + [d.word for d in calls]))
-        summary, _, rest = "\n".join(header.head).partition(".")
-        summary = re.sub(r"\s+", " ", summary).strip()
+        names = list(dict.fromkeys([page] + [d.word for d in header.declarations if d.is_call]))
+        summary = summary_of(header)
+        others = [name for name in sorted(self.pages.values()) if name != page]
         out = [f"# NAME\n\n{', '.join(names)} - {summary[0].lower()}{summary[1:]}\n",
-               "# SYNOPSIS\n", "    #include <plait.h>\n    "]
-        out += [indented(narrow_prototype(d.code)) for d in calls]
-        out += ["\n# DESCRIPTION\n", text_of(header.head)]
-        types = [g for g in header.groups if any(d not in calls for d in g.declarations)]
-        if types:
-            out.append("\n# TYPES AND CONSTANTS\n")
-        for group in types:
-            out.append("\n" + text_of(group.comment) + "\n")
-            out += [indented(narrow_type(d.code)) for d in group.declarations if d not in calls]
-        out.append("\n# FUNCTIONS\n")
-        for heading, text, group in with_sections(header.groups):
-            out.append(f"\n# {heading.upper()}\n\n{text}\n" if heading else "")
-            mine = [d for d in group.declarations if d in calls]
-            if mine and group not in types:
-                out.append("\n## " + ", ".join(f"{d.word}()" for d in mine) + "\n")
-                out.append(text_of(group.comment))
-            elif mine:
-                out.append("\n## " + ", ".join(f"{d.word}()" for d in mine) + "\n")
-                out.append("Described with its type, above.")
-        others = [p for p in sorted(self.pages.values()) if p != page]
-        out += ["\n# SEE ALSO\n", ", ".join(["**plait**(7)"] + [f"**{p}**(3)" for p in others])]
+               *self.synopsis(header), "\n# DESCRIPTION\n", text_of(header.head),
+               *self.types(header), *self.functions(header), "\n# SEE ALSO\n",
+               ", ".join(["**plait**(7)"] + [f"**{name}**(3)" for name in others])]
         return roff("\n".join(out), page, 3, self.date(f"include/{header.name}"), self.source)
+
+    @staticmethod
+    def synopsis(header):
+        yield "# SYNOPSIS\n"
+        yield f"    #include <{'plait.h' if header.in_umbrella else header.name}>\n    "
+        for declaration in header.declarations:
+            if declaration.is_call:
+                yield indented(narrow_prototype(declaration.code))
+
+    @staticmethod
+    def types(header):
+        groups = [group for group in header.groups if not group.has_calls_only]
+        if groups:
+            yield "\n# TYPES AND CONSTANTS\n"
+        for group in groups:
+            yield f"\n{text_of(group.comment)}\n"
+            for declaration in group.declarations:
+                if not declaration.is_call:
+                    yield indented(narrow_type(declaration.code))
+
+    @staticmethod
+    def functions(header):
+        yield "\n# FUNCTIONS\n"
+        for heading, text, group in with_sections(header.groups):
+            if heading:
+                yield f"\n# {heading.upper()}\n\n{text}\n"
+            calls = [f"{d.word}()" for d in group.declarations if d.is_call]
+            if calls:
+                yield f"\n## {', '.join(calls)}\n"
+                yield (text_of(group.comment) if group.has_calls_only
+                       else "Described with its type, above.")
 
     # ---- plait(7), plait(1) --------------------------------------------------------------------
 
@@ -95,8 +107,7 @@ class Manual:
             out.append(f"# {title.upper()}\n\n{sections[title]}\n")
         out.append("# PAGES\n")
         for header in self.headers:
-            summary = re.sub(r"\s+", " ", "\n".join(header.head).partition(".")[0]).strip()
-            out.append(f"- **{self.pages[header.name]}**(3): {summary}")
+            out.append(f"- **{self.pages[header.name]}**(3): {summary_of(header)}")
         out.append("\n# SEE ALSO\n\n**plait**(1)")
         return roff(without_links("\n".join(out)), "plait", 7, self.date("README.md"), self.source)
 
@@ -112,6 +123,11 @@ class Manual:
         out.append("# SEE ALSO\n\n**plait**(7)")
         return roff(without_links("\n".join(out)), "plait", 1, self.date("docs/cli.md"),
                     self.source)
+
+
+def summary_of(header):
+    """The first sentence of its head, without the full stop."""
+    return re.split(r"\.( |$)", " ".join(header.head), maxsplit=1)[0]
 
 
 def sections_of(document):
