@@ -90,7 +90,10 @@ def headers_of(root):
 def header_of(name, text):
     top = re.match(r"(?://[^\n]*\n)+", text).group(0)
     head = [re.sub(r"^// ?", "", line) for line in top.rstrip("\n").split("\n")][1:]
-    return Header(name, head, list(groups_of(text[len(top):], 1 + top.count("\n"))))
+    try:
+        return Header(name, head, list(groups_of(text[len(top):], 1 + top.count("\n"))))
+    except ValueError as error:
+        raise SystemExit(f"include/{name}, {error}") from None
 
 
 def with_sections(groups):
@@ -189,6 +192,8 @@ def tokens(text, first_line):
         else:
             block = [line]
             while not finished("\n".join(block)):
+                if i == len(lines):
+                    raise ValueError(f"line {at}: this declaration does not end")
                 block.append(lines[i])
                 i += 1
             yield at, "code", "\n".join(block)
