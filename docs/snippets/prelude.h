@@ -4,6 +4,7 @@
 #define SNIPPETS_PRELUDE_H
 
 #include <plait.h>
+#include <plait/tls.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
