@@ -22,5 +22,6 @@
 #include <plait/shared_map.h>
 #include <plait/io.h>
 #include <plait/bufio.h>
+#include <plait/net.h>
 
 #endif

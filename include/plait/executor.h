@@ -112,7 +112,8 @@ PLAIT_API void plait_main(int argc, char **argv);
  * Blocks the thread until the executor is ready, in a task too: it never suspends. */
 PLAIT_API int plait_open_with(plait_executor **ret, const struct plait_options *options);
 
-/* Why the last plait_open(), plait_submit() or plait_go() of this thread failed: a sentence, or "".
+/* Why the last plait_open(), plait_submit(), plait_go() or plait_net_ call of this thread failed: a
+ * sentence, or "".
  * On a fiber to be asked at once, before anything that may suspend. */
 PLAIT_API const char *plait_last_error(void);
 

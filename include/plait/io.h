@@ -29,9 +29,48 @@ PLAIT_API ssize_t plait_io_writev(int fd, const struct iovec *parts, int count);
 /* All of it: 0, or a negative errno; *done (may be NULL) counts what was written either way. */
 PLAIT_API int plait_io_write_all(int fd, const void *data, size_t bytes, size_t *done);
 
+/* Sends bytes of a file, from `offset` on: as many as asked for, fewer at the end of the file, or
+ * where an error or a cancel came after some were sent (it shows at the next call). 0: the file has
+ * nothing there. in: something with a position (-ESPIPE otherwise); its own position does not
+ * change. out: a socket, a pipe, a file. Where `out` has O_NONBLOCK set the kernel copies nothing
+ * (sendfile(2)); otherwise, as that call could block, the bytes go through a buffer of 64 KiB.
+ * -EINVAL  a negative offset
+ * -ENOMEM  no memory for the buffer
+ * File data that is not in memory is read by the event loop's own means or on the blocking pool. */
+PLAIT_API ssize_t plait_io_sendfile(int out, int in, int64_t offset, size_t bytes);
+
 /* flags: MSG_* of the system call. A send never raises SIGPIPE: -EPIPE. */
 PLAIT_API ssize_t plait_io_recv(int fd, void *data, size_t bytes, int flags);
 PLAIT_API ssize_t plait_io_send(int fd, const void *data, size_t bytes, int flags);
+
+/* Datagrams: who sent it, to whom it goes. Address and length may be NULL; *length is the room
+ * before and the address's length after, which may be more than the room. A datagram larger than
+ * `bytes` is cut; with MSG_TRUNC in flags its real length is returned. -EMSGSIZE: too large to
+ * send. */
+PLAIT_API ssize_t plait_io_recvfrom(int fd, void *data, size_t bytes, int flags,
+                                    struct sockaddr *address, socklen_t *length);
+PLAIT_API ssize_t plait_io_sendto(int fd, const void *data, size_t bytes, int flags,
+                                  const struct sockaddr *address, socklen_t length);
+
+/* Sends descriptors with the first of at least 1 byte over a Unix socket; they stay the caller's.
+ * Bytes sent, with which all `count` descriptors went.
+ * -EINVAL       no bytes, or more than 253 descriptors
+ * -ETOOMANYREFS too many are under way, unreceived
+ * other codes as plait_io_send(). */
+PLAIT_API ssize_t plait_io_send_fds(int fd, const void *data, size_t bytes, const int *fds,
+                                    unsigned count);
+
+/* Receives bytes and the descriptors sent with them, close-on-exec, the caller's to close. *count:
+ * the room in fds before, how many came after. Bytes received; 0: end of file. When something was
+ * cut off, the descriptors that did arrive are closed, the bytes are lost, and it returns
+ * -ENOBUFS   more descriptors came than fds has room for
+ * -EMFILE    this process cannot hold as many
+ * -EMSGSIZE  a message larger than `bytes` (of sockets that keep the borders of messages) */
+PLAIT_API ssize_t plait_io_recv_fds(int fd, void *data, size_t bytes, int *fds, unsigned *count);
+
+/* how: SHUT_RD, SHUT_WR, SHUT_RDWR, as shutdown(2). Ends the waits of others on that socket.
+ * Never suspends. 0, -ENOTCONN, -ENOTSOCK, -EBADF. */
+PLAIT_API int plait_io_shutdown(int fd, int how);
 
 /* accept: a connected descriptor (close-on-exec); address and length may be NULL. flags:
  * SOCK_NONBLOCK. connect: 0 when connected. */

@@ -63,6 +63,11 @@ void pl_thread_join(pthread_t thread)
         PL_BUG("a thread is joined twice or by itself (error %d)", err);
 }
 
+void pl_thread_detach(pthread_t thread)
+{
+    PL_ASSERT(pthread_detach(thread) == 0);
+}
+
 int pl_thread_id(void)
 {
     return (int)syscall(SYS_gettid);

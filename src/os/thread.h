@@ -22,6 +22,9 @@ int pl_thread_start(pthread_t *thread, const char *name, size_t stack_bytes, voi
 // Waits for it to end. Outputs nothing: a thread reports through memory that it shares.
 void pl_thread_join(pthread_t thread);
 
+// Nobody will join it: what it holds goes when it ends.
+void pl_thread_detach(pthread_t thread);
+
 // The kernel's id of the calling thread.
 int pl_thread_id(void);
 
