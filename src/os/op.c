@@ -33,6 +33,7 @@
 #include "os/clock.h"
 #include "os/fault.h"
 #include "os/loop_backend.h"
+#include "os/socket.h"
 
 // The result of a system call, as the operations return it.
 static int64_t outcome(int64_t r)
@@ -299,6 +300,7 @@ static int64_t poll_outcome(const struct pl_op *op)
 
 static int64_t attempt_once(const struct pl_op *op)
 {
+    int64_t r;
     switch (op->code) {
     case PL_OP_READ:
     case PL_OP_WRITE:
@@ -317,7 +319,8 @@ static int64_t attempt_once(const struct pl_op *op)
     case PL_OP_ACCEPT:
         if (!may_accept(op->fd))
             return -EAGAIN;
-        return outcome(accept4(op->fd, op->addr, op->addrlen, (int)op->flags));
+        r = outcome(accept4(op->fd, op->addr, op->addrlen, (int)op->flags));
+        return r == -EAGAIN && pl_socket_is_shut(op->fd) ? -EINVAL : r;
     case PL_OP_CONNECT:
         return connect_outcome(op);
     case PL_OP_POLL:

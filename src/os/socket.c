@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <netdb.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -69,6 +70,12 @@ bool pl_socket_listens(int fd)
     int listens = 0;
     socklen_t length = sizeof listens;
     return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) == 0 && listens;
+}
+
+bool pl_socket_is_shut(int fd)
+{
+    struct pollfd p = { .fd = fd };
+    return poll(&p, 1, 0) > 0 && (p.revents & POLLHUP);
 }
 
 static int name_of(int fd, struct plait_net_address *ret,

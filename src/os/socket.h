@@ -26,6 +26,11 @@ int pl_socket_connect(int fd, const struct plait_net_address *address);
 int pl_socket_error(int fd);
 
 bool pl_socket_listens(int fd);
+
+/* Whether a listener was shut down. Of a Unix socket accept4(2) does not tell when it has
+ * O_NONBLOCK set: it is ready for ever, and there is nothing to accept. */
+bool pl_socket_is_shut(int fd);
+
 int pl_socket_name(int fd, struct plait_net_address *ret);
 int pl_socket_peer(int fd, struct plait_net_address *ret);
 

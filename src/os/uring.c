@@ -43,6 +43,7 @@
 #include <sys/eventfd.h>
 
 #include "os/clock.h"
+#include "os/socket.h"
 #include "os/uring.h"
 
 static uint32_t *waiting_on(struct uring *u, int fd)
@@ -203,6 +204,8 @@ static void completed(struct pl_loop *l, struct uring *u, struct pl_op *op, int 
             to_backlog(u, op);
         return;
     }
+    if (PL_UNLIKELY(op->code == PL_OP_ACCEPT && result == -EAGAIN) && pl_socket_is_shut(op->fd))
+        result = -EINVAL; // as pl_op_attempt() says
     if (PL_UNLIKELY(must_retry(op, result))) {
         if (result == -EAGAIN)
             op->state |= PL_OP_POLLING;
