@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Addresses, names and connections.
+// Addresses, names, connections and servers.
 //
 //     int fd = plait_net_connect("example.org:80");
 //     int listener = plait_net_listen(":8080");
+//     plait_net_serve(listener, handle, .limit = 1000);
 //
 // Places are written as text:
 //
@@ -52,6 +53,7 @@ struct plait_net_address {
 typedef int plait_net_lookup(const char *name, uint16_t port, struct plait_net_address *ret,
                              size_t room, void *arg);
 
+/* Zero means default everywhere. */
 struct plait_net_resolve_options {
     size_t size; /* sizeof(struct plait_net_resolve_options) */
     int family;  /* AF_INET or AF_INET6 alone; default: both */
@@ -59,6 +61,7 @@ struct plait_net_resolve_options {
     void *lookup_arg;
 };
 
+/* Zero means default everywhere. */
 struct plait_net_connect_options {
     size_t size; /* sizeof(struct plait_net_connect_options) */
     int family;  /* as in the options of resolve */
@@ -69,6 +72,7 @@ struct plait_net_connect_options {
     int64_t delay_ns; /* until the next address is tried beside those under way; default 250 ms */
 };
 
+/* Zero means default everywhere; of plait_net_bind() those of connections do not count. */
 struct plait_net_listen_options {
     size_t size; /* sizeof(struct plait_net_listen_options) */
     int family;  /* as in the options of resolve */
@@ -80,6 +84,24 @@ struct plait_net_listen_options {
     bool v6_only;          /* `[::]:80` takes no IPv4 */
     bool nodelay;          /* TCP_NODELAY on every connection that is accepted */
     bool replace;          /* take over a Unix path on which nobody listens any more */
+};
+
+/* What the handler of a connection gets. The descriptor is closed when the handler has
+ * returned. */
+struct plait_net_connection {
+    int fd;
+    void *arg; /* of the options */
+};
+
+/* Zero means default everywhere. */
+struct plait_net_serve_options {
+    size_t size;        /* sizeof(struct plait_net_serve_options) */
+    plait_executor *ex; /* where handlers run; default: the executor of the calling task */
+    void *arg;          /* for the handler */
+    unsigned limit;     /* connections at a time; default 1024 */
+    int accept_flags;   /* SOCK_NONBLOCK: see plait_io_sendfile() */
+    int64_t grace_ns;   /* after plait_net_stop(): handlers are cancelled so long after; default:
+                           never */
 };
 
 PLAIT_BEGIN
@@ -128,9 +150,32 @@ PLAIT_API int plait_net_connect_with(const char *place,
 PLAIT_API int plait_net_listen_with(const char *place,
                                     const struct plait_net_listen_options *options);
 
-/* The same for datagrams: a bound UDP or Unix socket. Options of connections do not count. */
+/* The same for datagrams: a bound UDP or Unix socket. The descriptor, or an error as
+ * plait_net_listen(). Suspends a fiber, blocks a thread, where a name is looked up. */
 PLAIT_API int plait_net_bind_with(const char *place,
                                   const struct plait_net_listen_options *options);
+
+/* Accepts connections and runs the handler, a task declared with
+ * PLAIT_TASK(handle, struct plait_net_connection, void), for each, at most `limit` at a time: more
+ * wait in the backlog. What a handler returns concerns its connection alone. Without descriptors or
+ * memory for another connection it tells the executor's notice and goes on when one of its own has
+ * ended, or 100 ms later. Returns when every handler has returned:
+ * 0           plait_net_stop() was called, and every handler ended in its own time
+ * -ETIMEDOUT  the grace was over, and the handlers were cancelled
+ * -ECANCELED, -ETIMEDOUT  the scope was cancelled, and so were the handlers; also where the
+ *             listener was closed instead of stopped
+ * -EINVAL     the socket does not listen (also: was stopped before), an option is out of range, or
+ *             on a plain thread no executor was given
+ * -ENOTSUP    an executor of processes, which cannot be given a descriptor
+ * -ENOMEM; other errors of accept(2) that last.
+ * The listener stays the caller's. Suspends a fiber, blocks a thread. */
+PLAIT_API int plait_net_serve_with(int listener, const struct plait_task *handler,
+                                   const struct plait_net_serve_options *options);
+
+/* Ends serving on a listener: no more is accepted, what was accepted is finished. For good: the
+ * socket can only be closed after. Any thread, also in a signal handler; never suspends.
+ * Connections that nobody has accepted yet are reset. 0, -ENOTSOCK, -EBADF. */
+PLAIT_API int plait_net_stop(int listener);
 
 PLAIT_END
 
@@ -155,5 +200,16 @@ PLAIT_END
 #define plait_net_bind(...) PLAIT_NET_BIND_(__VA_ARGS__, )
 #define PLAIT_NET_BIND_(place, ...)                                                                \
     plait_net_bind_with((place), PLAIT_NET_OPTIONS_(plait_net_listen_options, __VA_ARGS__))
+
+/* plait_net_serve(listener, handle, .limit = 1000) */
+#define plait_net_serve(listener, ...) PLAIT_NET_SERVE_(listener, __VA_ARGS__, )
+#define PLAIT_NET_SERVE_(listener, handler, ...)                                                   \
+    plait_net_serve_with((listener), PLAIT_NET_HANDLER_(handler),                                  \
+                         PLAIT_NET_OPTIONS_(plait_net_serve_options, __VA_ARGS__))
+
+/* The descriptor of a task whose argument is a connection; another task does not compile. */
+#define PLAIT_NET_HANDLER_(fn)                                                                     \
+    ((void)sizeof((const struct plait_net_connection *)0 == (const fn##_plait_in *)0),             \
+     &PLAIT_TASK_OF(fn))
 
 #endif

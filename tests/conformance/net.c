@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Places, names, connecting and listening: in tasks of every executor, and on a plain thread. All on
-// loopback, with lookups of the test's own where an answer must be known, late, or missing.
+// Places, names, connecting and listening: in tasks of every executor, and on a plain thread. All
+// on loopback, with lookups of the test's own where an answer must be known, late, or missing.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
