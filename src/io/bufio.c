@@ -23,7 +23,7 @@ int pl_half_reserve(struct pl_half *h, size_t bytes, size_t least)
         char *data = pl_alloc(room);
         if (!data)
             return -ENOMEM;
-        if (h->data)
+        if (h->data && count > 0)
             memcpy(data, h->data + h->begin, count);
         pl_free_mem(h->data);
         h->data = data;

@@ -17,7 +17,8 @@ struct making {
 static int refuse(struct making *m, int code, const char *text)
 {
     snprintf(m->failure.text, sizeof m->failure.text, "%s", text);
-    return m->failure.code = code;
+    m->failure.code = code;
+    return code;
 }
 
 static int refuse_file(struct making *m, const char *file)

@@ -128,5 +128,6 @@ int pl_tls_fail(struct plait_tls *t, int code, const char *format, ...)
     va_start(args, format);
     vsnprintf(t->failure.text, sizeof t->failure.text, format, args);
     va_end(args);
-    return t->failure.code = code;
+    t->failure.code = code;
+    return code;
 }
