@@ -6,8 +6,8 @@
  *   The address must be free in the program and in its zygotes, which are programs of their own
  *   with mappings where chance has put them. So it is one where neither the kernel nor the
  *   sanitizers put anything by themselves: below the area of mappings and of position-independent
- *   programs, above the heap of others. The program takes the first of a few that is free; should
- *   it not be free in a zygote, the executor fails to open and says so.
+ *   programs, well above the heap of others. The program takes the first of a few that is free;
+ *   should it not be free in a zygote, the executor fails to open and says so.
  *
  *   plait_main() makes it, long before anything is known about whether it will be used: a file, a
  *   mapping and a page. Then a descriptor more or less does not depend on who opened what first.
@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "arch/sanitize.h"
 #include "base/bug.h"
 #include "core/executor.h"
 #include "core/lock.h"
@@ -33,9 +34,16 @@
 #define BYTES_MOST  (64 * 1024 * MIB)
 #define BYTES_LEAST (16 * MIB)
 
-#define PLACE_FIRST ((uintptr_t)0x2a0000000000) // and downwards from there
+// Upwards from the one, then downwards from the other. ThreadSanitizer allows the first ones alone,
+// and ends a program that asks for others; AddressSanitizer has its shadow there.
+#define PLACE_LOW  ((uintptr_t)0x2000000000)
+#define PLACE_HIGH ((uintptr_t)0x2a0000000000)
+#define LOW_COUNT  4
+#if PL_TSAN
+#define PLACE_COUNT LOW_COUNT
+#else
 #define PLACE_COUNT 16
-#define PLACE_LOW   ((uintptr_t)0x2000000000) // spaces of 39 bits, and ThreadSanitizer
+#endif
 
 struct pl_arena pl_arena = { .fd = -1 };
 
@@ -102,8 +110,8 @@ static size_t wanted_bytes(void)
 static int map_somewhere(int fd, size_t bytes, char **ret)
 {
     int e = -ENOMEM;
-    for (size_t i = 0; i <= PLACE_COUNT && e < 0; i++) {
-        uintptr_t at = i < PLACE_COUNT ? PLACE_FIRST - i * BYTES_MOST : PLACE_LOW;
+    for (size_t i = 0; i < PLACE_COUNT && e < 0; i++) {
+        uintptr_t at = i < LOW_COUNT ? PLACE_LOW + i * BYTES_MOST : PLACE_HIGH - i * BYTES_MOST;
         e = pl_arena_map(fd, at, bytes);
         if (e == 0)
             *ret = (char *)at;
