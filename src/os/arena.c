@@ -27,7 +27,8 @@ int pl_arena_map(int fd, uintptr_t at, size_t bytes)
     if (got == MAP_FAILED)
         return -errno;
     if (got != (void *)at) { // before Linux 4.17 the address is a wish
-        PL_ASSERT(munmap(got, bytes) == 0);
+        int gone = munmap(got, bytes);
+        PL_ASSERT(gone == 0);
         return -EEXIST;
     }
     // A dump would look at every page of it. Advice: a kernel that cannot take it dumps more.

@@ -215,24 +215,6 @@ static int many_rounds(const struct act *in, void *out)
 }
 PLAIT_TASK(many_rounds, struct act, void);
 
-static int who(const void *in, int *pid)
-{
-    (void)in;
-    *pid = getpid();
-    return 0;
-}
-PLAIT_TASK(who, void, int);
-
-static int parent_of_workers(plait_executor *ex)
-{
-    plait_future *f;
-    int pid;
-    CHECK_INT(plait_submit(ex, &f, who, { 0 }), ==, 0);
-    CHECK_INT(plait_result(f, &pid), ==, 0);
-    plait_free(f);
-    return parent_of(pid);
-}
-
 enum { TASKS = 60, DEATHS = 12, WAVES = 30 };
 
 // One wave of tasks under kills. How many died; fails on every other error.
@@ -244,16 +226,7 @@ static int storm(plait_executor *ex, const struct plait_task *task, struct pair 
     for (int i = 0; i < TASKS; i++)
         CHECK_INT(plait_submit_task(ex, &f[i], task, &in, NULL), ==, 0);
     for (int i = 0; i < TASKS; i++) {
-        int64_t ns = PLAIT_MILLISECOND * (1 + rand() % 5);
-        while (plait_wait(&f[i], 1, PLAIT_ALL, plait_after(ns), NULL) == -ETIMEDOUT) {
-            int pid = child_of(zygote);
-            if (pid > 0)
-                kill(pid, SIGKILL);
-        }
-        int e = plait_result(f[i], NULL);
-        if (e != 0 && e != -EOWNERDEAD)
-            FAIL("task %d: %d", i, e);
-        died += e == -EOWNERDEAD;
+        died += result_under_fire(f[i], zygote) == -EOWNERDEAD;
         plait_free(f[i]);
     }
     return died;
@@ -263,7 +236,7 @@ TEST(locks_in_a_storm, .limit_s = 120)
 {
     plait_executor *ex = open_processes(3);
     struct pair *p = pair_new();
-    int zygote = parent_of_workers(ex), died = 0;
+    int zygote = child_of(getpid()), died = 0;
     for (int i = 0; i < WAVES && died < DEATHS; i++)
         died += storm(ex, &PLAIT_TASK_OF(many_rounds), p, zygote);
     CHECK_INT(died, >=, DEATHS);
@@ -325,7 +298,7 @@ TEST(channels_in_a_storm, .limit_s = 120)
     struct pair *p = pair_new();
     struct drain d = { p, calloc(100000, sizeof(long)), 100000, 0 };
     pthread_t thread;
-    int zygote = parent_of_workers(ex), died = 0, waves = 0;
+    int zygote = child_of(getpid()), died = 0, waves = 0;
     CHECK(d.next);
     CHECK_INT(pthread_create(&thread, NULL, drain_thread, &d), ==, 0);
     for (; waves < WAVES && died < DEATHS; waves++)

@@ -110,39 +110,19 @@ static int set_and_remove(const struct part *in, void *out)
 }
 PLAIT_TASK(set_and_remove, struct part, void);
 
-static int who(const void *in, int *pid)
-{
-    (void)in;
-    *pid = getpid();
-    return 0;
-}
-PLAIT_TASK(who, void, int);
-
 TEST(a_map_in_a_storm, .limit_s = 120)
 {
     plait_executor *ex = open_processes(3);
     plait_shared_map *m;
     plait_future *f[TASKS];
-    int died = 0, zygote;
+    int died = 0, zygote = child_of(getpid());
     long found = 0;
-    CHECK_INT(plait_submit(ex, &f[0], who, { 0 }), ==, 0);
-    CHECK_INT(plait_result(f[0], &zygote), ==, 0);
-    plait_free(f[0]);
-    zygote = parent_of(zygote);
     CHECK_INT(plait_shared_map_new(&m, sizeof(long), sizeof(long)), ==, 0);
     for (int wave = 0; wave < WAVES && died < DEATHS; wave++) {
         for (long i = 0; i < TASKS; i++)
             CHECK_INT(plait_submit(ex, &f[i], set_and_remove, { m, i * EACH }), ==, 0);
         for (int i = 0; i < TASKS; i++) {
-            int64_t ns = PLAIT_MILLISECOND * (1 + rand() % 5);
-            while (plait_wait(&f[i], 1, PLAIT_ALL, plait_after(ns), NULL) == -ETIMEDOUT) {
-                int pid = child_of(zygote);
-                if (pid > 0)
-                    kill(pid, SIGKILL);
-            }
-            int e = plait_result(f[i], NULL);
-            if (e != 0 && e != -EOWNERDEAD)
-                FAIL("task %d: %d", i, e);
+            int e = result_under_fire(f[i], zygote);
             died += e == -EOWNERDEAD;
             // What a task that ended has set is there.
             for (long key = (long)i * EACH; e == 0 && key < (i + 1) * EACH; key++)

@@ -75,16 +75,7 @@ static int wave(plait_executor *ex, int zygote)
     for (uint32_t i = 0; i < TASKS; i++)
         CHECK_INT(plait_submit(ex, &f[i], use, { i + 1 }), ==, 0);
     for (int i = 0; i < TASKS; i++) {
-        int64_t ns = PLAIT_MILLISECOND * (1 + rand() % 8);
-        while (plait_wait(&f[i], 1, PLAIT_ALL, plait_after(ns), NULL) == -ETIMEDOUT) {
-            int pid = child_of(zygote);
-            if (pid > 0)
-                kill(pid, SIGKILL);
-        }
-        int rounds, e = plait_result(f[i], &rounds);
-        if (e != 0 && e != -EOWNERDEAD)
-            FAIL("task %d: %d", i, e);
-        died += e == -EOWNERDEAD;
+        died += result_under_fire(f[i], zygote) == -EOWNERDEAD;
         plait_free(f[i]);
     }
     return died;
@@ -169,8 +160,8 @@ PLAIT_TASK(try_inside, void, int);
 
 static int open_inside(const void *in, int *out)
 {
-    plait_executor *ex;
-    plait_future *f;
+    plait_executor *ex = NULL;
+    plait_future *f = NULL;
     (void)in;
     int e = plait_open(&ex, PLAIT_PROCESSES, .workers = 1);
     if (e == 0)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -175,6 +176,29 @@ TEST(none_if_not_wanted)
     CHECK_INT(plait_shared_trim(), ==, -ENOMEM);
     CHECK(!plait_shared_has(&s));
     plait_shared_free(NULL);
+}
+
+// A program that limits itself keeps most of what it has left itself, and is not killed by SIGXFSZ.
+static void limited(int resource, size_t bytes, size_t most)
+{
+    if (getenv("PLAIT_SANITIZER"))
+        SKIP("a sanitizer needs more address space");
+    CHECK_INT(setrlimit(resource, &(struct rlimit){ bytes, bytes }), ==, 0);
+    char *p = plait_shared_alloc(UNIT);
+    CHECK(p);
+    CHECK_INT(stats().reserved, <=, most);
+    CHECK_INT(stats().reserved, >=, most / 2);
+    plait_shared_free(p);
+}
+
+TEST(within_a_limit_of_address_space)
+{
+    limited(RLIMIT_AS, (size_t)4 << 30, (size_t)512 << 20);
+}
+
+TEST(within_a_limit_of_file_sizes)
+{
+    limited(RLIMIT_FSIZE, (size_t)100 << 20, (size_t)100 << 20);
 }
 
 TEST(freed_twice, .signal = SIGABRT, .says = "was freed already")

@@ -92,11 +92,18 @@ int child_of(int pid)
     return n > 0 ? found[rand() % n] : 0;
 }
 
-int parent_of(int pid)
+int result_under_fire(plait_future *f, int zygote)
 {
-    char state;
-    int parent;
-    return look_at(pid, &state, &parent) ? parent : 0;
+    int64_t ns = PLAIT_MILLISECOND * (1 + rand() % 8);
+    while (plait_wait(&f, 1, PLAIT_ALL, plait_after(ns), NULL) == -ETIMEDOUT) {
+        int pid = child_of(zygote);
+        if (pid > 0)
+            kill(pid, SIGKILL);
+    }
+    int e = plait_result(f, NULL);
+    if (e != 0 && e != -EOWNERDEAD)
+        FAIL("a task ended with %d", e);
+    return e;
 }
 
 bool is_alive(int pid)

@@ -27,9 +27,12 @@ bool is_alive(int pid);
 // Waits until the process is gone or a zombie; false after `ms`.
 bool gone_within(int pid, int ms);
 
-// A child of that process, by chance; 0: it has none. And a process's parent, or 0.
+// A child that the process's first thread has started, by chance; 0: there is none.
 int child_of(int pid);
-int parent_of(int pid);
+
+// A task's code, or -EOWNERDEAD; while it runs a child of the zygote is killed every few
+// milliseconds. Any other code fails the test.
+int result_under_fire(plait_future *f, int zygote);
 
 void sleep_ms(int ms);
 
