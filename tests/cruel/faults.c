@@ -261,9 +261,73 @@ static int part_cancel(plait_executor *ex)
     return 0;
 }
 
-static int (*const parts[])(plait_executor *ex) = { part_submit,    part_map,   part_scope,
-                                                    part_stream,    part_bytes, part_busy,
-                                                    part_completed, part_bufio, part_cancel };
+static int use_shared(plait_shared_buffer *b, plait_shared_channel *c, plait_shared_map *m)
+{
+    long value = 5, got = 0;
+    memset(plait_shared_buffer_data(b), 1, plait_shared_buffer_bytes(b));
+    int e = plait_shared_put(c, &value);
+    if (e == 0)
+        e = plait_shared_get(c, &got);
+    if (e == 0)
+        e = plait_shared_map_set(m, &value, &got);
+    if (e == 0)
+        e = plait_shared_map_get(m, &value, &got);
+    if (e == 0)
+        CHECK_INT(got, ==, value);
+    return e;
+}
+
+// Waits for a signal that does not come.
+static int wait_shared(void)
+{
+    struct pair {
+        plait_shared_mutex mutex;
+        plait_shared_cond cond;
+    } *p = plait_shared_new(struct pair, 1);
+    if (!p)
+        return -ENOMEM;
+    int e = plait_shared_mutex_lock(&p->mutex);
+    if (e == 0)
+        e = plait_shared_cond_wait(&p->cond, &p->mutex, plait_after(PLAIT_MILLISECOND / 10));
+    plait_shared_mutex_unlock(&p->mutex);
+    plait_shared_free(p);
+    return e == -ETIMEDOUT ? 0 : e;
+}
+
+static int part_shared(plait_executor *ex)
+{
+    struct plait_shared_stats before, after;
+    plait_shared_buffer *b = NULL;
+    plait_shared_channel *c = NULL;
+    plait_shared_map *m = NULL;
+    int threads = holdings_now().threads;
+    (void)ex;
+    int e = plait_shared_stats(&before);
+    if (e < 0)
+        return e; // there is none, because making it has failed
+    e = plait_shared_buffer_new(&b, 200000);
+    if (e == 0)
+        e = plait_shared_channel_new(&c, sizeof(long), 2);
+    if (e == 0)
+        e = plait_shared_map_new(&m, sizeof(long), sizeof(long));
+    if (e == 0)
+        e = use_shared(b, c, m);
+    plait_shared_buffer_unref(b);
+    plait_shared_channel_free(c);
+    plait_shared_map_free(m);
+    int waited = wait_shared();
+    CHECK(plait_shared_trim() >= 0);
+    CHECK_INT(plait_shared_stats(&after), ==, 0);
+    CHECK_INT(after.blocks, ==, before.blocks);
+    while (holdings_now().threads > threads) // the one that waited stays for a moment
+        usleep(1000);
+    return e < 0 ? e : waited;
+}
+
+static int (*const parts[])(plait_executor *ex) = { part_shared, part_submit,    part_map,
+                                                    part_scope,  part_stream,    part_bytes,
+                                                    part_busy,   part_completed, part_bufio,
+                                                    part_cancel };
 
 static int scenario(const struct place *on)
 {
