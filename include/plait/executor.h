@@ -20,6 +20,7 @@
 
 /* An open executor. Several threads and tasks may use it; plait_close() ends it. */
 typedef struct plait_executor plait_executor;
+struct plait_task;
 
 /* How its tasks run. */
 enum plait_kind {
@@ -57,6 +58,67 @@ struct plait_notice {
     const char *message;  /* a sentence */
 };
 
+/* How a worker process comes to be. */
+enum plait_start_method {
+    PLAIT_START_ZYGOTE = 0, /* forked from a clean process, which started as this program anew */
+    PLAIT_START_SPAWN = 1,  /* each starts as this program anew */
+    PLAIT_START_FORK = 2,   /* forked from the program as it was when the executor opened, with all
+                               its memory and descriptors; only while the program has a single
+                               thread. Should the copy die that forks them, the executor is over */
+};
+
+/* Whose disk I/O is served first; see ioprio_set(2). */
+enum plait_io_class {
+    PLAIT_IO_CLASS_INHERITED = 0, /* as the program's */
+    PLAIT_IO_CLASS_REALTIME = 1,
+    PLAIT_IO_CLASS_BEST_EFFORT = 2,
+    PLAIT_IO_CLASS_IDLE = 3,
+};
+
+/* PLAIT_PROCESSES: what each worker process is and may use. Zero means default, or no limit. A
+ * worker of which one of these cannot be had does not start: a failed start, see starts_max. */
+struct plait_worker_options {
+    size_t size; /* sizeof(struct plait_worker_options): set by PLAIT_WORKER() */
+    enum plait_start_method start;
+
+    const struct plait_task *initializer; /* &PLAIT_TASK_OF(fn): run in each worker before its first
+                                             task. Not 0: a failed start. Not a task of bytes */
+    const void *initializer_in;           /* its argument, copied at the open */
+    const struct plait_task *finalizer;   /* of PLAIT_TASK(fn, void, ...): run in a worker that is
+                                             not killed, after its last task; within grace_ns */
+
+    uint64_t tasks_max;          /* a worker that ran so many is replaced */
+    uint64_t resident_max_bytes; /* one that keeps more memory resident after a task is replaced;
+                                    looked at after every task, but at most every millisecond */
+    uint64_t memory_limit_bytes; /* RLIMIT_AS: what a worker may map beyond what it starts with */
+    uint64_t cpu_limit_s;        /* RLIMIT_CPU: of its whole life; SIGXCPU at the limit */
+    uint64_t file_limit;         /* RLIMIT_NOFILE: descriptors; at least 32 */
+
+    unsigned workers_min; /* so many are kept when there is little to do, and started at the open;
+                             default: all of plait_options.workers. More start as tasks wait */
+    int64_t idle_ns;      /* a worker above workers_min with nothing to do for so long ends; default
+                             10 s */
+
+    bool pin;             /* a worker keeps to one CPU: those that the program may use, in turn */
+    const unsigned *cpus; /* the same with these CPUs, copied at the open */
+    size_t cpu_count;
+
+    const char *directory;          /* to work in; default: the program's */
+    const char *const *environment; /* NULL-terminated: "NAME=value" sets, "NAME" takes away */
+
+    unsigned starts_max; /* a place whose worker dies at start so often in a row, before it ran any
+                            task, is given up; with the last place the executor: what waits and
+                            whatever comes later fails with the cause. Default 5; a pause between
+                            two starts doubles from 10 ms */
+
+    int nice;                     /* added to the program's niceness */
+    enum plait_io_class io_class; /* of its disk I/O (ioprio_set(2)) */
+    unsigned io_level;            /* within the class: 0, the first served, to 7 */
+
+    bool capture_stderr; /* plait_error().stderr_tail: what a worker writes to stderr passes through
+                            a pipe, and comes out at the program's stderr. Then isatty() says no */
+};
+
 /* How plait_open() opens an executor. Zero means default everywhere. */
 struct plait_options {
     size_t size; /* sizeof(struct plait_options): set by plait_open() */
@@ -82,6 +144,8 @@ struct plait_options {
     int64_t grace_ns;          /* PLAIT_PROCESSES: from SIGTERM to SIGKILL; default 500 ms */
     unsigned tasks_per_worker; /* PLAIT_PROCESSES: tasks that one worker runs at a time, as fibers;
                                   default 1, so that a death loses exactly one */
+    const struct plait_worker_options *worker; /* PLAIT_PROCESSES: PLAIT_WORKER(.nice = 5, ...);
+                                                  default: none of them */
 };
 
 /* What an executor can do. */
@@ -109,7 +173,8 @@ PLAIT_API void plait_main(int argc, char **argv);
  * -EINVAL  an option out of range, or one that this kind does not have: plait_last_error() says
  * -ENOMEM, -EAGAIN, -EMFILE  memory, threads or descriptors are short
  * -ENOSYS, -EPERM  the I/O backend that was asked for is not available
- * -ENOTSUP PLAIT_PROCESSES without plait_main()
+ * -ENOTSUP PLAIT_PROCESSES without plait_main(), unless PLAIT_START_FORK
+ * -ENOENT  an initializer or finalizer that is not a declared task
  * Blocks the thread until the executor is ready, in a task too: it never suspends. */
 PLAIT_API int plait_open_with(plait_executor **ret, const struct plait_options *options);
 
@@ -156,6 +221,20 @@ PLAIT_API int plait_fd(plait_executor *ex);
 PLAIT_API int plait_turn(plait_executor *ex);
 
 PLAIT_END
+
+/* Worker options by name: plait_open(&ex, PLAIT_PROCESSES, .worker = PLAIT_WORKER(.nice = 5)). */
+#ifndef __cplusplus
+#define PLAIT_WORKER(...)                                                                          \
+    (&(const struct plait_worker_options){ .size = sizeof(struct plait_worker_options),            \
+                                           __VA_ARGS__ })
+#else
+inline const plait_worker_options *plait_worker_tmp_(const plait_worker_options &o)
+{
+    return &o;
+}
+#define PLAIT_WORKER(...)                                                                          \
+    plait_worker_tmp_(plait_worker_options{ .size = sizeof(plait_worker_options), __VA_ARGS__ })
+#endif
 
 /* plait_open(&ex, PLAIT_THREADS, .workers = 4): the kind, then options by name, as
  * plait_open_with(). */

@@ -45,6 +45,10 @@ struct plait_error {
     bool core_dumped;     /* the dead worker left a core dump */
     unsigned attempts;    /* how often it was started; 0: it never was */
     uint64_t digest;      /* plait_digest() of its argument's bytes */
+    /* With plait_worker_options.capture_stderr: the end, at most 4 KiB, of what its worker wrote to
+     * stderr since it began, other tasks of that worker included; "" otherwise. NUL bytes are
+     * replaced by '?'. */
+    const char *stderr_tail;
 };
 
 /* Of plait_submit_options.priority. */

@@ -57,9 +57,10 @@ static const char *why(enum plait_reason reason)
 const struct plait_error *plait_error(plait_future *f)
 {
     /* What is said when there is no memory to say more. */
-    static const struct plait_error no_memory = {
-        .code = -ENOMEM, .exit_status = -1, .message = "the task failed, and memory is short"
-    };
+    static const struct plait_error no_memory = { .code = -ENOMEM,
+                                                  .exit_status = -1,
+                                                  .message = "the task failed, and memory is short",
+                                                  .stderr_tail = "" };
 
     if (!pl_future_is_done(f) || f->code >= 0)
         return NULL;
@@ -80,6 +81,7 @@ const struct plait_error *plait_error(plait_future *f)
             x->error.pid = f->pid;
         x->error.attempts = x->lost + f->started;
         x->error.digest = digest;
+        x->error.stderr_tail = x->tail ? x->tail : "";
         x->error.code = f->code;
         x->error.reason = (enum plait_reason)f->reason;
         x->error.executor = f->ex->name;

@@ -92,6 +92,7 @@ void pl_future_unref(plait_future *f)
     if (PL_UNLIKELY(f->extra != NULL)) {
         pl_free_mem((void *)f->extra->bytes_in.data);
         pl_free_mem(f->extra->bytes_out.data);
+        pl_free_mem(f->extra->tail);
         pl_free_mem(f->extra);
     }
     deallocate(f);

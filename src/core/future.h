@@ -45,9 +45,10 @@ struct pl_asked {
 /* What only few futures need. */
 struct pl_future_extra {
     struct plait_error error;
-    char message[192];
+    char message[256];
     struct pl_asked asked;
     uint32_t lost;                 /* attempts whose worker died */
+    char *tail;                    /* what its worker wrote to stderr, or NULL; freed with it */
     struct plait_span bytes_in;    /* tasks of bytes: a private copy of the argument */
     struct plait_buffer bytes_out; /* tasks of bytes: the result */
 };

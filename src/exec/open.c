@@ -29,6 +29,8 @@ static int complete(struct plait_options *o, const struct plait_options *given)
         return pl_fail(-EINVAL, "%u workers are more than %d", o->workers, MAX_WORKERS);
     if (o->foreign && o->kind != PLAIT_FIBERS)
         return pl_fail(-EINVAL, "only an executor of fibers can be driven by a foreign loop");
+    if (o->worker && o->kind != PLAIT_PROCESSES)
+        return pl_fail(-EINVAL, "only an executor of processes has the option worker");
     if (o->when_full != PLAIT_FULL_WAIT && o->when_full != PLAIT_FULL_FAIL)
         return pl_fail(-EINVAL, "when_full must be PLAIT_FULL_WAIT or PLAIT_FULL_FAIL");
     if (o->io != PLAIT_IO_AUTO && o->io != PLAIT_IO_URING && o->io != PLAIT_IO_EPOLL)

@@ -158,6 +158,45 @@ int pl_fd_wait_writable(int fd, int64_t deadline)
     return wait_for(fd, POLLOUT, deadline);
 }
 
+// ---- streams
+
+int pl_fd_never_block(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+ssize_t pl_fd_read(int fd, void *to, size_t bytes)
+{
+    ssize_t n;
+    do
+        n = read(fd, to, bytes);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+int pl_fd_write_all(int fd, const void *from, size_t bytes)
+{
+    for (size_t done = 0; done < bytes;) {
+        ssize_t n = write(fd, (const char *)from + done, bytes - done);
+        if (n > 0) {
+            done += (size_t)n;
+        } else if (n < 0 && errno == EAGAIN) {
+            int e = pl_fd_wait_writable(fd, PL_FOREVER);
+            if (e < 0)
+                return e;
+        } else if (n == 0 || errno != EINTR) {
+            return n == 0 ? -EIO : -errno;
+        }
+    }
+    return 0;
+}
+
+int pl_fd_replace(int fd, int number)
+{
+    return dup2(fd, number) < 0 ? -errno : 0;
+}
+
 // ---- memory
 
 /* Where the program was started without standard descriptors the next ones would take their place,

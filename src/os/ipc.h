@@ -38,6 +38,20 @@ ssize_t pl_socket_receive(int fd, void *message, size_t bytes, int *fds, unsigne
 int pl_fd_wait_readable(int fd, int64_t deadline);
 int pl_fd_wait_writable(int fd, int64_t deadline);
 
+// ---- streams
+
+// From now on no read or write waits.
+int pl_fd_never_block(int fd);
+
+// Bytes read; 0: nobody can write any more; -EAGAIN: nothing is there; other negative errnos.
+ssize_t pl_fd_read(int fd, void *to, size_t bytes);
+
+// Writes all of it, and waits where fd does not. 0 or a negative errno.
+int pl_fd_write_all(int fd, const void *from, size_t bytes);
+
+// `number` becomes another descriptor of the same, which is inherited.
+int pl_fd_replace(int fd, int number);
+
 // ---- memory
 
 // Memory without a name, of a size that nobody can change. The descriptor, or a negative errno.

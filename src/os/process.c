@@ -89,6 +89,21 @@ int pl_process_spawn_self(const char *argv0, const char *title, const char *mark
     return -err;
 }
 
+void pl_process_clean(void)
+{
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (null > 0) {
+        PL_ASSERT(dup2(null, 0) == 0);
+        close(null);
+    }
+    for (int number = 1; number < NSIG; number++)
+        (void)signal(number, SIG_DFL); // EINVAL: one that has no other
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    pl_process_own_group(0);
+}
+
 int pl_process_fork(void)
 {
     int err = pl_fault(PL_FAULT_SYSCALL);

@@ -30,6 +30,10 @@ enum { PL_PROCESS_CHANNEL = 3 };
 int pl_process_spawn_self(const char *argv0, const char *title, const char *marker, int channel,
                           int *pid);
 
+// In a fork: what pl_process_spawn_self() does for a process that starts anew, but for descriptors:
+// stdin reads /dev/null, every signal is at its default and none blocked, a group of its own.
+void pl_process_clean(void);
+
 // fork(), for a process of one thread. 0 in the child, its pid in the parent, a negative errno.
 int pl_process_fork(void);
 

@@ -29,9 +29,8 @@
 #include "os/process.h"
 #include "shared/arena.h"
 
-// Starts in a row that may fail, and the first pause between them, which doubles.
-#define MAX_FAILED_STARTS 5
-#define PAUSE_NS          (10 * PL_MILLISECOND)
+// After a failed start; doubles.
+#define PAUSE_NS (10 * PL_MILLISECOND)
 // A worker that has closed its socket and is still there after that long will not end by itself.
 #define CLOSED_NS (50 * PL_MILLISECOND)
 
@@ -45,6 +44,9 @@ int pl_hands_init(struct pl_pool *p)
         h->pool = p;
         h->index = i;
         h->socket = h->doorbell = h->pidfd = -1;
+        h->parked = i >= p->worker.workers_min;
+        h->start_at = h->parked ? PL_FOREVER : 0;
+        p->parked += h->parked;
         for (unsigned slot = 0; slot < PL_SLOTS; slot++) {
             h->flights[slot].hand = h;
             h->flights[slot].slot = (uint8_t)slot;
@@ -57,6 +59,7 @@ int pl_hands_init(struct pl_pool *p)
 // Gives back all that belongs to one process.
 static void clean(struct pl_hand *h)
 {
+    pl_ear_close(h); // before the channel goes
     if (h->channel) {
         void *at = h->channel;
         h->channel = NULL;
@@ -100,7 +103,10 @@ static void describe(const struct pl_pool *p, struct pl_channel *c)
 static void reset_books(struct pl_hand *h)
 {
     h->cause = NULL;
-    h->stop_sent = false;
+    h->stop_sent = h->retiring = h->surplus = false;
+    h->unfit[0] = 0;
+    h->idle_looks = 0;
+    h->idle_served = 0;
     h->kill_at = PL_FOREVER;
     h->work_at = h->done_at = PL_RING_START;
     h->served = h->audit_served = 0;
@@ -116,7 +122,7 @@ static void failed_start(struct pl_hand *h, const char *what, int e)
     h->state = PL_HAND_EMPTY;
     h->failed_starts++;
     h->start_at = pl_clock_after(PAUSE_NS << (h->failed_starts < 6 ? h->failed_starts - 1 : 5));
-    if (h->failed_starts >= MAX_FAILED_STARTS)
+    if (h->failed_starts >= h->pool->worker.starts_max)
         h->start_at = PL_FOREVER;
     if (e < 0)
         snprintf(h->pool->broken_why, sizeof h->pool->broken_why, "%s: %s", what,
@@ -127,12 +133,12 @@ static void break_if_hopeless(struct pl_pool *p, struct pl_after *after)
 {
     for (unsigned i = 0; i < p->hand_count; i++)
         if (p->hands[i].state != PL_HAND_EMPTY || p->hands[i].start_at != PL_FOREVER)
-            return;
+            return; // what is parked is no hope: it would be started by what goes well
     if (p->phase == PL_POOL_RUNS)
         pl_pool_break(p, NULL, after);
 }
 
-static int equip(struct pl_hand *h, int *peer, int *memory)
+static int equip(struct pl_hand *h, int *peer, int *memory, int *written)
 {
     int pair[2];
     void *at;
@@ -148,13 +154,14 @@ static int equip(struct pl_hand *h, int *peer, int *memory)
     if (e < 0)
         return e;
     h->channel = at;
-    return pl_poller_add(&h->pool->poller, h->socket, h->index);
+    e = h->pool->ears ? pl_ear_open(h, written) : 0;
+    return e < 0 ? e : pl_poller_add(&h->pool->poller, h->socket, h->index);
 }
 
 int pl_hand_fork(struct pl_pool *p, struct pl_hand *h)
 {
-    int peer = -1, memory = -1;
-    int e = equip(h, &peer, &memory);
+    int peer = -1, memory = -1, written = -1;
+    int e = equip(h, &peer, &memory, &written);
     if (e == 0) {
         describe(p, h->channel);
         reset_books(h);
@@ -164,14 +171,15 @@ int pl_hand_fork(struct pl_pool *p, struct pl_hand *h)
                                 .hand = h->index,
                                 .generation = h->generation,
                                 .slot = h->owner = pl_owner_new() };
-        int fds[PL_FORK_FDS] = { [PL_FORK_SOCKET] = peer,
-                                 [PL_FORK_CHANNEL] = memory,
-                                 [PL_FORK_DOORBELL] = h->doorbell,
-                                 [PL_FORK_BELL] = p->bell,
-                                 [PL_FORK_LEADER] = p->leader_bell };
-        e = pl_zygote_send(p, &m, fds, PL_FORK_FDS);
+        int fds[PL_FORK_FDS_CAPTURING] = {
+            [PL_FORK_SOCKET] = peer,           [PL_FORK_CHANNEL] = memory,
+            [PL_FORK_DOORBELL] = h->doorbell,  [PL_FORK_BELL] = p->bell,
+            [PL_FORK_LEADER] = p->leader_bell, [PL_FORK_STDERR] = written
+        };
+        e = pl_zygote_send(p, &m, fds, written < 0 ? PL_FORK_FDS : PL_FORK_FDS_CAPTURING);
     }
     pl_fd_close(peer);
+    pl_fd_close(written);
     pl_fd_close(memory);
     if (e < 0) {
         clean(h);
@@ -217,6 +225,15 @@ static void receive_result(struct pl_hand *h, const struct pl_message *m, int fd
     pl_hand_kill(h, "it sent the program something that makes no sense");
 }
 
+static void unfit(struct pl_hand *h, const struct pl_message *m)
+{
+    const char *step = pl_step_text((enum pl_step)m->slot);
+    if (m->code > 0) // an initializer's own
+        snprintf(h->unfit, sizeof h->unfit, "%s: it returned %d", step, m->code);
+    else
+        snprintf(h->unfit, sizeof h->unfit, "%s: %s", step, plait_strerror(m->code));
+}
+
 void pl_hand_receive(struct pl_hand *h)
 {
     while (h->socket >= 0) {
@@ -228,6 +245,10 @@ void pl_hand_receive(struct pl_hand *h)
             return;
         if (n == sizeof m && m.kind == PL_MESSAGE_ROLL && count == 0) {
             pl_audit_answer(h, &m);
+        } else if (n == sizeof m && m.kind == PL_MESSAGE_UNFIT && count == 0) {
+            unfit(h, &m);
+        } else if (n == sizeof m && m.kind == PL_MESSAGE_RETIRE && count == 0) {
+            pl_hand_retire(h, false);
         } else if (n == sizeof m && h->state == PL_HAND_LIVE) {
             receive_result(h, &m, count ? fd : -1);
         } else if (n > 0) {
@@ -310,6 +331,7 @@ static void record(struct pl_hand *h, plait_future *f, const struct pl_flight *f
     x->error.exit_status = m->signal ? -1 : m->status;
     x->error.cpu_ns = m->cpu_ns;
     x->error.max_rss = m->max_rss;
+    pl_ear_keep(h, fl->slot, false, f);
     say_how(how, sizeof how, h, m);
     if (fl->reason == PLAIT_REASON_DEADLINE)
         snprintf(x->message, sizeof x->message,
@@ -370,6 +392,27 @@ static bool settle_all(struct pl_hand *h, const struct pl_message *m, struct pl_
     return started;
 }
 
+// It died while it ran nothing.
+static void tell_of_death(struct pl_hand *h, const struct pl_message *m, bool useful,
+                          struct pl_after *after)
+{
+    struct pl_pool *p = h->pool;
+    char how[120];
+    say_how(how, sizeof how, h, m);
+    if (h->unfit[0])
+        snprintf(after->notice, sizeof after->notice, "the worker process %d cannot start: %s",
+                 h->pid, h->unfit);
+    else
+        snprintf(after->notice, sizeof after->notice, "the worker process %d %s %s", h->pid, how,
+                 useful ? "while it had nothing to do" : "before it ran anything");
+    if (h->unfit[0])
+        snprintf(p->broken_why, sizeof p->broken_why,
+                 "worker processes cannot start: the last one, %d: %s", h->pid, h->unfit);
+    else if (!useful)
+        snprintf(p->broken_why, sizeof p->broken_why,
+                 "worker processes die at start: the last one, %d, %s", h->pid, how);
+}
+
 void pl_hand_died(struct pl_pool *p, struct pl_hand *h, const struct pl_message *m,
                   struct pl_after *after)
 {
@@ -377,27 +420,30 @@ void pl_hand_died(struct pl_pool *p, struct pl_hand *h, const struct pl_message 
         return;
     pl_hand_receive(h); // results that it had sent
     h->state = PL_HAND_DYING;
+    pl_ear_close(h);
     bool started = settle_all(h, m, after);
-    bool useful = started || h->served > 0;
-    if (!started && p->phase == PL_POOL_RUNS) {
-        char how[120];
-        say_how(how, sizeof how, h, m);
-        snprintf(after->notice, sizeof after->notice, "the worker process %d %s %s", h->pid, how,
-                 useful ? "while it had nothing to do" : "before it ran anything");
-        if (!useful)
-            snprintf(p->broken_why, sizeof p->broken_why,
-                     "worker processes die at start: the last one, %d, %s", h->pid, how);
-    }
+    bool useful = started || h->served > 0 || h->retiring;
+    if (!started && !h->retiring && p->phase == PL_POOL_RUNS)
+        tell_of_death(h, m, useful, after);
     clean(h);
     for (unsigned slot = 0; slot < PL_SLOTS; slot++)
         h->flights[slot].state = PL_FLIGHT_FREE;
     h->state = PL_HAND_EMPTY;
     h->start_at = 0;
-    if (useful)
-        h->failed_starts = 0;
-    else
+    if (!useful) {
         failed_start(h, NULL, 0);
+    } else {
+        h->failed_starts = 0;
+        h->parked = h->surplus;
+        h->start_at = h->parked ? PL_FOREVER : 0;
+        p->parked += h->parked;
+    }
+    h->retiring = h->surplus = false;
     break_if_hopeless(p, after);
+    if (p->broken && p->waiting) // what was taken from it again
+        pl_pool_break(p, NULL, after);
+    if (p->parked > 0)
+        pl_elastic_wish(p);
 }
 
 void pl_pool_break(struct pl_pool *p, const char *why, struct pl_after *after)

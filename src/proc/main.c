@@ -17,17 +17,22 @@ const char *pl_main_program(void)
     return program;
 }
 
+// Whether the variable says that this process was started by its parent as a part of an executor.
+static bool is_child_by(const char *variable)
+{
+    const char *value = getenv(variable);
+    int pid = value ? atoi(value) : 0;
+    if (value)
+        unsetenv(variable); // not for what this process or its tasks start
+    return pid > 0 && pl_process_parent() == pid && pl_fd_is_message_socket(PL_PROCESS_CHANNEL);
+}
+
 void plait_main(int argc, char **argv)
 {
     program = argc > 0 && argv[0] ? argv[0] : "plait";
-    const char *host = getenv(PL_ZYGOTE_VARIABLE);
-    if (!host) {
-        (void)pl_arena_open(); // who needs it is told why there is none
-        return;
-    }
-    int pid = atoi(host);
-    // Not for what this process or its tasks start.
-    unsetenv(PL_ZYGOTE_VARIABLE);
-    if (pid > 0 && pl_process_parent() == pid && pl_fd_is_message_socket(PL_PROCESS_CHANNEL))
-        pl_zygote_main(pid);
+    if (is_child_by(PL_ZYGOTE_VARIABLE))
+        pl_zygote_main(pl_process_parent(), PL_PROCESS_CHANNEL);
+    if (is_child_by(PL_WORKER_VARIABLE))
+        pl_spawned_main(pl_process_parent());
+    (void)pl_arena_open(); // who needs it is told why there is none
 }

@@ -17,6 +17,7 @@
 
 #include "core/future.h"
 #include "proc/ring.h"
+#include "proc/setup.h"
 #include "proc/wire.h"
 
 #define PL_NOBODY UINT32_MAX
@@ -40,7 +41,10 @@ struct pl_mate {
     unsigned task_count;
     int socket, doorbell, bells[3]; // by enum pl_listener; LEADER_ALONE has none
     plait_executor *ex;
+    const struct pl_setup *setup; // or NULL
+    int stderr_pipe;              // or -1: stderr is not captured
     _Atomic bool stopping;
+    _Atomic bool prepared; // the initializer has run
 
     // The taker's.
     uint32_t work_at, done_at;
@@ -51,13 +55,14 @@ struct pl_mate {
     struct pl_idler *idle;
     int64_t now, doze_ns; // the clock as last read
     int64_t busy_since, run_ns;
-    uint32_t ran; // tasks since then
+    uint32_t ran;       // tasks since then
+    int64_t weighed_at; // when the resident memory was looked at
 
     // The argument of a slot that comes by socket: 0: not yet; a pl_wait that waits for it; or its
     // descriptor, shifted left by one, and 1.
     _Atomic uintptr_t cargo[PL_SLOTS];
 
-    unsigned dispatchers, started;
+    unsigned dispatchers, started, dispatching; // all; that have begun; that have not left
     struct pl_serving servings[];
 };
 
@@ -85,5 +90,22 @@ void pl_mate_deliver(struct pl_mate *m, uint32_t slot, int fd);
 
 // The host wants the task in the slot to end. By the listener.
 void pl_mate_cancel(struct pl_mate *m, uint32_t slot);
+
+// ---- prepare.c
+
+// What comes before the first task, on a fiber; ends the process when it fails.
+void pl_mate_prepare(struct pl_mate *m);
+
+// What comes after the last one.
+void pl_mate_finalize(struct pl_mate *m);
+
+// Tells the host why this worker cannot start, and ends the process.
+void pl_mate_unfit(int socket, enum pl_step step, int error) __attribute__((noreturn));
+
+// After a task: takes no more if the worker has become too large.
+void pl_mate_weigh(struct pl_mate *m);
+
+// How many bytes have been written to stderr so far. Where it is captured.
+uint64_t pl_mate_spoken(struct pl_mate *m);
 
 #endif

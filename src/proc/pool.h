@@ -32,6 +32,7 @@
 #include "core/lock.h"
 #include "os/ipc.h"
 #include "proc/ring.h"
+#include "proc/setup.h"
 #include "proc/table.h"
 #include "proc/wire.h"
 #include <pthread.h>
@@ -106,6 +107,12 @@ struct pl_hand {
     struct pl_hand *busy_next, *busy_prev;
     bool has_room, is_busy;
     bool stop_sent;
+    bool parked;            // EMPTY on purpose: there is too little to do (elastic.c)
+    bool retiring;          // nothing more is given to it; it is told to stop once it has nothing
+    bool surplus;           // retiring, and not to be replaced
+    unsigned idle_looks;    // elastic.c: how often in a row it was found idle
+    uint64_t idle_served;   // and what `served` was then
+    char unfit[160];        // why it could not start, as it says
     int64_t start_at;       // EMPTY: when to start the next
     int64_t kill_at;        // DYING: when to kill it, if it has not ended by itself
     unsigned failed_starts; // in a row, without a task begun
@@ -144,7 +151,7 @@ struct pl_after {
     bool counted;                // it counts as alive
     struct pl_landing *landings;
     struct pl_loading *loadings;
-    char notice[200]; // PLAIT_NOTICE_WORKER_DIED, if any
+    char notice[280]; // PLAIT_NOTICE_WORKER_DIED, if any
 };
 
 enum pl_pool_phase {
@@ -163,6 +170,9 @@ struct pl_zygote {
 struct pl_pool {
     struct plait_executor ex; // first
     struct pl_table table;
+    struct plait_worker_options worker; // complete; what points to the caller's memory is NULL
+    int setup_fd;                       // the same for the workers, or -1: no options
+    size_t setup_bytes;
     unsigned hand_count;
     struct pl_hand *hands;
 
@@ -177,6 +187,8 @@ struct pl_pool {
     struct pl_hand *warm; // last given a task
     unsigned busy_count;
     unsigned forking; // as last counted
+    unsigned parked;
+    int64_t idle_at; // when to look for idle workers
     size_t inflight;
     struct pl_heap tickets, timers; // what is due: of the queue, and of flights
     struct pl_heap pauses;          // tickets of tasks that will be tried again
@@ -190,7 +202,7 @@ struct pl_pool {
     int64_t leader_doze_ns; // the leader's
     bool leader, ticking, broken;
     bool woken; // a worker was asleep when it was given something
-    char broken_why[192];
+    char broken_why[256];
     uint32_t doze;                       // more than one CPU
     _Alignas(64) _Atomic uint64_t alive; // futures accepted and not yet completed
     bool ended;                          // nothing is left to run, and nothing will come
@@ -200,6 +212,7 @@ struct pl_pool {
     int bell, leader_bell;
     struct pl_poller poller;
     pthread_t supervisor;
+    struct pl_ears *ears; // stderr.c; NULL: stderr is not captured
     enum pl_pool_phase phase;
     int64_t phase_ends;
 };
@@ -367,6 +380,45 @@ void pl_hand_kill_due(struct pl_hand *h, int64_t now);
 
 // Gives up: everything pending fails with `why`.
 void pl_pool_break(struct pl_pool *p, const char *why, struct pl_after *after);
+
+// ---- elastic.c: how many workers there are, and for how long
+
+// Nothing more is given to the hand; when it has nothing left its worker is told to end, and
+// another takes its place unless it is `surplus`.
+void pl_hand_retire(struct pl_hand *h, bool surplus);
+
+// Retires it if it has run as many tasks as it may, and tells one that retires and has nothing left
+// to stop. After tasks have ended in it.
+void pl_hand_check_age(struct pl_hand *h);
+
+// Whether it has been given as many tasks as it may have in its life.
+static inline bool pl_hand_is_spent(const struct pl_pool *p, const struct pl_hand *h)
+{
+    return p->worker.tasks_max > 0 && h->served + h->inflight >= p->worker.tasks_max;
+}
+
+// More is to be done than the workers can do at once: has the supervisor start some.
+void pl_elastic_wish(struct pl_pool *p);
+
+// The supervisor's turn: starts what is wished for, ends what is idle.
+void pl_elastic_run(struct pl_pool *p, int64_t now);
+
+// ---- stderr.c: what workers write to stderr, when it is captured
+
+int pl_ears_start(struct pl_pool *p);
+
+// Passes on all that was read. When no worker is left.
+void pl_ears_stop(struct pl_pool *p);
+
+// For a new worker: *written is the end that it gets.
+int pl_ear_open(struct pl_hand *h, int *written);
+
+// The worker is dead: reads what is left.
+void pl_ear_close(struct pl_hand *h);
+
+// Keeps the end of what was written since the task in the slot began, for the future's record:
+// up to where a living worker says that the task ended, or all that a dead one has written.
+void pl_ear_keep(struct pl_hand *h, unsigned slot, bool living, plait_future *f);
 
 // ---- zygote_client.c
 

@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <string.h>
 
+#include "arch/sanitize.h"
 #include "base/bug.h"
 #include "os/alloc.h"
 #include "os/clock.h"
+#include "os/confine.h"
 #include "os/cpu.h"
 #include "os/loop.h"
 #include "os/thread.h"
@@ -37,10 +39,12 @@ static void release(struct pl_pool *p)
     PL_ASSERT(!none.first);
     pl_zygote_drop(p);
     pl_hands_done(p);
+    pl_ears_stop(p);
     pl_poller_done(&p->poller);
     pl_fd_close(p->bell);
     pl_fd_close(p->leader_bell);
     pl_table_done(&p->table);
+    pl_fd_close(p->setup_fd);
 }
 
 static void close_pool(struct plait_executor *ex)
@@ -137,13 +141,15 @@ static int start(struct pl_pool *p)
     if (e < 0 && e != -EPIPE)
         return pl_fail(e, "the process that forks workers cannot be started: %s",
                        plait_strerror(e));
-    for (unsigned i = 0; e == 0 && i < p->hand_count; i++) {
+    if (e == 0) // after the zygote, which may be a fork of this process
+        e = pl_ears_start(p);
+    for (unsigned i = 0; e == 0 && i < p->worker.workers_min; i++) {
         e = pl_hand_fork(p, &p->hands[i]);
         if (e == 0 && i % FORKS_AT_ONCE == 0)
             e = await_forked(p, i);
     }
     if (e == 0)
-        e = await_forked(p, p->hand_count);
+        e = await_forked(p, p->worker.workers_min);
     if (e == -EPIPE)
         return pl_fail(-EAGAIN, "the process that forks workers ended at its start");
     if (e == -ETIMEDOUT)
@@ -152,15 +158,22 @@ static int start(struct pl_pool *p)
                        "within %d s",
                        (int)(START_NS / PL_SECOND));
     if (e < 0)
-        return pl_fail(e, "%u workers cannot be started: %s", p->hand_count,
+        return pl_fail(e, "%u workers cannot be started: %s", p->worker.workers_min,
                        p->broken_why[0] ? p->broken_why : plait_strerror(e));
     e = pl_thread_start(&p->supervisor, "plait-procs", 0, pl_pool_supervise, p);
     return e < 0 ? pl_fail(e, "no thread for its supervisor: %s", plait_strerror(e)) : 0;
 }
 
-static int prepare(struct pl_pool *p)
+// `o`: the worker options as they were given, or NULL.
+static int prepare(struct pl_pool *p, const struct plait_worker_options *o)
 {
     int e = pl_table_init(&p->table);
+    if (e == 0 && o) {
+        e = p->setup_fd = pl_setup_write(&p->worker, &p->table, &p->setup_bytes);
+        if (e < 0)
+            return e; // it has said why
+        e = 0;
+    }
     if (e == 0)
         e = pl_poller_init(&p->poller);
     if (e == 0)
@@ -175,13 +188,35 @@ static int prepare(struct pl_pool *p)
                  : 0;
 }
 
+static int may_start(enum plait_start_method how)
+{
+    if (how != PLAIT_START_FORK)
+        return pl_main_program() ? 0
+                                 : pl_fail(-ENOTSUP, "worker processes need plait_main(argc, argv) "
+                                                     "at the start of main()");
+    if (plait_self())
+        return pl_fail(-EINVAL,
+                       "PLAIT_START_FORK in a task: the fork would be in the middle of it");
+    unsigned threads = pl_process_threads();
+    return threads == 1 + PL_TSAN // the sanitizer's own
+               ? 0
+               : pl_fail(
+                     -EINVAL,
+                     "PLAIT_START_FORK in a program with %u threads: in the copy the locks that "
+                     "the others hold would stay locked for ever",
+                     threads);
+}
+
 int pl_processes_open(struct plait_executor **ret, const struct plait_options *o)
 {
-    if (!pl_main_program())
-        return pl_fail(-ENOTSUP, "worker processes need plait_main(argc, argv) at the start of "
-                                 "main()");
+    struct plait_worker_options worker;
     uint32_t backend = PL_BACKEND_AUTO;
-    int e = o->io == PLAIT_IO_AUTO ? 0 : probe_backend(o, &backend);
+    int e = pl_worker_options(&worker, o->worker, o);
+    if (e == 0)
+        e = may_start(worker.start);
+    if (e < 0)
+        return e;
+    e = o->io == PLAIT_IO_AUTO ? 0 : probe_backend(o, &backend);
     if (e < 0)
         return pl_fail(e, "the event loop that was asked for cannot be had: %s", plait_strerror(e));
     struct pl_pool *p = pl_alloc_aligned(64, sizeof *p);
@@ -189,6 +224,10 @@ int pl_processes_open(struct plait_executor **ret, const struct plait_options *o
         return pl_fail(-ENOMEM, "no memory for the executor");
     memset(p, 0, sizeof *p);
     pl_executor_init(&p->ex, &pool_ops, o);
+    p->ex.options.worker = NULL;
+    p->worker = worker;
+    p->setup_fd = -1;
+    p->idle_at = PL_FOREVER;
     p->hand_count = o->workers;
     pl_queue_init(p);
     p->backend = backend;
@@ -196,7 +235,11 @@ int pl_processes_open(struct plait_executor **ret, const struct plait_options *o
     p->audit_at = PL_FOREVER;
     p->bell = p->leader_bell = p->poller.fd = p->table.fd = -1;
     p->zygote = (struct pl_zygote){ .control = -1, .pidfd = -1 };
-    e = prepare(p);
+    e = prepare(p, o->worker);
+    p->worker.initializer = p->worker.finalizer = NULL;
+    p->worker.initializer_in = p->worker.cpus = NULL;
+    p->worker.directory = NULL;
+    p->worker.environment = NULL;
     if (e == 0)
         e = start(p);
     if (e < 0) {

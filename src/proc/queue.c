@@ -287,6 +287,8 @@ int pl_pool_submit(struct plait_executor *ex, plait_future *f)
         enqueue(p, f, t, false);
         pl_pool_dispatch(p, &after);
     }
+    if (PL_UNLIKELY(p->parked > 0))
+        pl_elastic_wish(p);
     pl_pool_unlock(p, &after);
     return 0;
 }

@@ -147,6 +147,8 @@ bool pl_hand_land(struct pl_hand *h, struct pl_flight *fl, struct pl_after *afte
     plait_future *f = pl_flight_clear(p, fl);
     f->pid = h->pid;
     f->started = 1;
+    if (PL_UNLIKELY(code < 0))
+        pl_ear_keep(h, fl->slot, true, f);
     if (cargo) {
         f->code = code;
         atomic_store_explicit(&f->notify.phase, PL_PHASE_ENDED,
@@ -202,6 +204,7 @@ static void reap_hand(struct pl_hand *h, struct pl_after *after)
         // Relaxed: a hint, by which the worker spares us a wake-up.
         atomic_store_explicit(&h->channel->taken, h->done_at, memory_order_relaxed);
         pl_hand_refresh(h->pool, h);
+        pl_hand_check_age(h);
     }
 }
 

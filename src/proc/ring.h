@@ -81,7 +81,7 @@ struct pl_slot {
     int64_t deadline;             // on the monotonic clock, which all processes share
     int64_t timeout_ns;           // from its start, or 0
     _Atomic int64_t due;          // with a timeout: when it ends; written at the start
-    int64_t unused;
+    uint64_t spoken;              // what the worker had written to stderr when it started
     _Alignas(64) char data[PL_INLINE_BYTES]; // argument and result
 };
 
@@ -122,6 +122,10 @@ struct pl_channel {
         64) _Atomic uint32_t listener;   // enum pl_listener: host sets; the worker clears and rings
     _Alignas(64) _Atomic uint32_t taken; // host: position in `done`; a hint
     _Alignas(64) _Atomic uint32_t run_ns; // worker: what a task took of late; a hint
+    // Host, when stderr is captured: bytes of it that it has read, and a count that is odd while it
+    // reads; see pl_mate_spoken().
+    _Alignas(64) _Atomic uint64_t heard;
+    _Atomic uint32_t hearing;
     _Alignas(64) struct pl_slot slots[PL_SLOTS];
     _Alignas(4096) char spill[PL_SLOTS][PL_SPILL_BYTES]; // costs nothing until touched
 };

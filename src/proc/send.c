@@ -83,8 +83,8 @@ void pl_hand_refresh(struct pl_pool *p, struct pl_hand *h)
     bool busy = h->channel && h->free_count < PL_SLOTS;
     if (busy != h->is_busy)
         (busy ? enter_busy : leave_busy)(p, h);
-    bool room =
-        h->channel && h->state == PL_HAND_LIVE && h->free_count > 0 && h->inflight < ahead(p, h);
+    bool room = h->channel && h->state == PL_HAND_LIVE && h->free_count > 0 &&
+                h->inflight < ahead(p, h) && !h->retiring && !pl_hand_is_spent(p, h);
     if (h->has_room)
         leave_roomy(p, h);
     if (room)

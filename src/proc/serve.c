@@ -192,15 +192,23 @@ void pl_mate_serve(struct pl_mate *m, struct pl_serving *v, uint32_t index)
     struct argument in;
     // Before it is said to run: should the argument never come, the roll shows it (audit.c).
     int code = open_argument(m, index, &in);
+    if (PL_UNLIKELY(m->stderr_pipe >= 0))
+        s->spoken = pl_mate_spoken(m);
     if (code == 0) {
         code = task ? run(m, v, index, task, &in.span) : -ENOENT;
         if (in.mapped)
             pl_memory_release((void *)in.span.data, in.span.bytes);
     }
+    if (PL_UNLIKELY(code < 0 && m->stderr_pipe >= 0)) {
+        uint64_t spoken = pl_mate_spoken(m);
+        memcpy(s->data, &spoken, sizeof spoken); // where a result would be
+    }
     s->code = code;
     pl_slot_finish(s);
     m->ran++;
     pl_mate_announce(m, index);
+    if (PL_UNLIKELY(m->setup && m->setup->resident_max_bytes > 0))
+        pl_mate_weigh(m);
 }
 
 // ---- what the listener does to a task

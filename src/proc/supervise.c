@@ -137,6 +137,8 @@ static int64_t next_time(struct pl_pool *p, int64_t now)
         when = earlier(when, now + TICK_NS);
     bool runs = p->phase == PL_POOL_RUNS;
     when = earlier(when, p->audit_at);
+    if (runs)
+        when = earlier(when, p->idle_at);
     if (p->phase == PL_POOL_STOPS_WORKERS)
         when = earlier(when, p->phase_ends);
     else if (p->zygote.control < 0)
@@ -159,6 +161,7 @@ static bool turn(struct pl_pool *p, int64_t *sleep)
     pl_lock(&p->lock);
     int64_t now = pl_now();
     pl_pool_run_timers(p, now, &after);
+    pl_elastic_run(p, now);
     look_after_hands(p, now, &after);
     if (!p->leader)
         pl_pool_reap(p, &after);

@@ -122,15 +122,21 @@ void pl_table_done(struct pl_table *t)
     *t = (struct pl_table){ .fd = -1 };
 }
 
-int pl_table_find(const struct pl_table *t, const struct plait_task *task)
+int pl_table_number(const struct pl_table *t, const struct plait_task *task)
 {
     for (size_t at = place_of(task) & t->mask; t->entries[at].task; at = (at + 1) & t->mask) {
         const struct pl_table_entry *e = &t->entries[at];
         // A module that was unloaded may have left its address to another one's task.
         if (e->task == task && e->run == task->run && e->name == task->name)
-            return t->shared->task[e->index].known ? (int)e->index : -ENOENT;
+            return (int)e->index;
     }
     return -ENOENT;
+}
+
+int pl_table_find(const struct pl_table *t, const struct plait_task *task)
+{
+    int number = pl_table_number(t, task);
+    return number >= 0 && !t->shared->task[number].known ? -ENOENT : number;
 }
 
 // ---- the zygote resolves

@@ -61,6 +61,10 @@ void pl_table_done(struct pl_table *t);
 // The number of a task that the workers know, or -ENOENT. Any thread.
 int pl_table_find(const struct pl_table *t, const struct plait_task *task);
 
+// Its number, whether the workers know it or not; -ENOENT: it was not declared when the table was
+// made.
+int pl_table_number(const struct pl_table *t, const struct plait_task *task);
+
 // The zygote's side: maps the table, marks what is known, and returns the descriptors by number
 // (NULL: not known). NULL when memory is short or the table makes no sense.
 const struct plait_task **pl_table_resolve(int fd, size_t bytes);

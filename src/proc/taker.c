@@ -83,6 +83,8 @@ static void measure(struct pl_mate *m)
 static int take(struct pl_mate *m)
 {
     for (;;) {
+        if (PL_UNLIKELY(atomic_load_explicit(&m->stopping, memory_order_relaxed)))
+            return -1; // what is in the ring is somebody else's
         int slot = pl_ring_pop(&m->channel->work, &m->work_at);
         if (slot < 0 || pl_slot_take(&m->channel->slots[slot], PL_SLOT_STARTED))
             return slot;

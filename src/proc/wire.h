@@ -7,8 +7,10 @@
  *   zygote, and one between the host and each worker. Everything frequent goes through the worker's
  *   shared memory (ring.h); here go births, deaths, signals, and descriptors.
  *
- *       host -> zygote    HELLO (table, shared heap)     first, once; the heap where there is one
- *                         FORK (PL_FORK_FDS)             start worker `hand`, `generation`
+ *       host -> zygote    SETUP (worker options)         first, once
+ *                         HELLO (table, shared heap)     then, once; the heap where there is one
+ *                         FORK (PL_FORK_FDS)             start worker `hand`, `generation`; with
+ *                                                        PL_FORK_FDS_CAPTURING its stderr
  *                         SIGNAL                         to the worker's process group
  *                         BYE                            kill all that is left, and exit
  *       zygote -> host    READY                          the table says which tasks are known
@@ -20,6 +22,11 @@
  *                         ROLL                           which slots are you at?
  *       worker -> host    CARGO (memfd)                  the result of `slot`
  *                         ROLL                           these
+ *                         UNFIT                          it cannot start: `slot` is the step
+ *                         RETIRE                         it takes no more, and ends after what runs
+ *
+ *   A worker that starts as the program anew (PLAIT_START_SPAWN) is sent the same SETUP, HELLO and
+ *   FORK by the zygote.
  *
  *   A hand is the host's place for one worker; its generation counts the processes that held it.
  */
@@ -40,6 +47,9 @@ enum pl_message_kind {
     PL_MESSAGE_CARGO,
     PL_MESSAGE_STOP,
     PL_MESSAGE_ROLL,
+    PL_MESSAGE_SETUP,
+    PL_MESSAGE_UNFIT,
+    PL_MESSAGE_RETIRE,
 };
 
 struct pl_message {
@@ -48,12 +58,12 @@ struct pl_message {
     uint32_t generation;
     uint32_t slot; // FORK: whose tag in the shared heap the worker is, or 0
     int32_t pid;
-    int32_t code;   // FORKED: 0 or a negative errno; SIGNAL: the signal
+    int32_t code;   // FORKED: 0 or a negative errno; SIGNAL: the signal; UNFIT: the errno
     int32_t signal; // DIED: as in struct pl_exit
     int32_t status;
     uint32_t core;
     uint32_t count; // HELLO: tasks in the table
-    uint64_t bytes; // HELLO: of the table; CARGO: of the memory
+    uint64_t bytes; // SETUP: of the options; HELLO: of the table; CARGO: of the memory
     int64_t cpu_ns;
     int64_t max_rss;
     uint64_t slots[4]; // ROLL: those that are being run, a bit each; HELLO: where the heap is
@@ -67,9 +77,14 @@ enum pl_fork_fd {
     PL_FORK_BELL,     // that the worker rings when the supervisor sleeps
     PL_FORK_LEADER,   // that the worker rings when a waiting thread sleeps
     PL_FORK_FDS,
+    PL_FORK_STDERR = PL_FORK_FDS, // the pipe that the worker's stderr becomes
+    PL_FORK_FDS_CAPTURING,
 };
 
 // The variable that tells plait_main() that this is to be a zygote: its value is the host's pid.
 #define PL_ZYGOTE_VARIABLE "PLAIT_ZYGOTE"
+
+// The same for a worker that starts as the program anew: its value is the zygote's pid.
+#define PL_WORKER_VARIABLE "PLAIT_WORKER"
 
 #endif

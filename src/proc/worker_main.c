@@ -50,12 +50,20 @@ static int dispatch(const void *in, void *out)
     struct pl_mate *m = *(struct pl_mate *const *)in;
     struct pl_serving *v = &m->servings[m->started++ % m->dispatchers];
     int slot = -1;
+    if (m->started == 1) {
+        m->taking = true; // nobody takes a task before
+        pl_mate_prepare(m);
+        hand_taking_over(m);
+    }
     while (become_taker(m) && (slot = pl_mate_next(m)) >= 0) {
         hand_taking_over(m);
         pl_mate_serve(m, v, (uint32_t)slot);
     }
     hand_taking_over(m);
-    (void)plait_shutdown(m->ex, PLAIT_DRAIN);
+    if (--m->dispatching == 0) { // the last of them
+        pl_mate_finalize(m);
+        (void)plait_shutdown(m->ex, PLAIT_DRAIN);
+    }
     return 0;
 }
 
@@ -69,6 +77,8 @@ static const struct plait_task dispatch_task = { .size = sizeof(struct plait_tas
 static void answer_roll(struct pl_mate *m)
 {
     struct pl_message answer = { .kind = PL_MESSAGE_ROLL };
+    if (!atomic_load(&m->prepared))
+        return; // the initializer runs: what was handed out already waits for it
     for (unsigned i = 0; i < m->dispatchers; i++) {
         uint32_t slot = atomic_load_explicit(&m->servings[i].slot, memory_order_relaxed);
         if (slot != PL_NOBODY && (slot & ~PL_BUSY) < PL_SLOTS)
@@ -126,7 +136,9 @@ static struct pl_mate *make(const struct pl_worker_start *start)
     m->bells[PL_LISTENER_LEADER] = start->leader_bell;
     m->work_at = m->done_at = PL_RING_START;
     m->doze_ns = DOZE_FIRST_NS;
-    m->dispatchers = n;
+    m->setup = start->setup;
+    m->stderr_pipe = -1;
+    m->dispatchers = m->dispatching = n;
     for (unsigned i = 0; i < n; i++)
         atomic_init(&m->servings[i].slot, PL_NOBODY);
     return m;
@@ -153,13 +165,23 @@ static int start_dispatchers(struct pl_mate *m)
 
 void pl_worker_main(const struct pl_worker_start *start)
 {
+    enum pl_step step = PL_STEP_START;
     pl_arena_enter(start->owner);
     struct pl_mate *m = make(start);
-    int e = m ? start_dispatchers(m) : -ENOMEM;
-    if (e < 0) {
-        fprintf(stderr, "plait: a worker process cannot start: %s\n", plait_strerror(e));
-        pl_process_exit(1);
+    int e = m ? 0 : -ENOMEM;
+    if (e == 0 && m->setup)
+        e = pl_setup_apply(m->setup, start->hand, &step);
+    if (e == 0 && start->stderr_pipe >= 0) {
+        step = PL_STEP_STDERR;
+        m->stderr_pipe = start->stderr_pipe; // kept: a task may take descriptor 2 for itself
+        e = pl_fd_replace(m->stderr_pipe, 2);
     }
+    if (e == 0) {
+        step = PL_STEP_START;
+        e = start_dispatchers(m);
+    }
+    if (e < 0)
+        pl_mate_unfit(start->socket, step, e);
     // Drives the fibers until the dispatchers have gone and with them all that tasks left running.
     pl_worker_run(&pl_sched_of(m->ex)->workers[0]);
     plait_close(m->ex);

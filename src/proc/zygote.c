@@ -13,6 +13,10 @@
  *   of the host hold it open, the host's pidfd says so. So nothing survives the host, however it
  *   ends.
  *
+ *   With PLAIT_START_FORK the host is forked after all, once, while it has a single thread: the
+ *   copy comes here too. With PLAIT_START_SPAWN the workers are not forked, but start as this
+ *   program anew (spawn.c); they are children of this process all the same.
+ *
  *   A dead worker's group is killed before the worker is reaped: until then its pid, and so the
  *   number of the group, cannot be given to another.
  */
@@ -27,9 +31,9 @@
 #include "os/alloc.h"
 #include "os/ipc.h"
 #include "os/process.h"
+#include "proc/spawn.h"
 #include "proc/table.h"
 #include "proc/wire.h"
-#include "shared/arena.h"
 
 #define MAX_HANDS 1024
 
@@ -46,6 +50,8 @@ struct zygote {
     struct pl_poller poller;
     const struct plait_task **tasks;
     unsigned task_count;
+    const struct pl_setup *setup; // or NULL
+    struct pl_greeting greeting;  // PLAIT_START_SPAWN: for the workers
     struct child children[MAX_HANDS];
 };
 
@@ -62,6 +68,12 @@ static void leave(struct zygote *z)
     pl_process_exit(0);
 }
 
+static void close_all(const int *fds, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        pl_fd_close(fds[i]);
+}
+
 static void tell(struct zygote *z, const struct pl_message *m, int fd)
 {
     for (;;) {
@@ -74,7 +86,8 @@ static void tell(struct zygote *z, const struct pl_message *m, int fd)
 }
 
 // In the new worker: keeps what belongs to it, drops what belongs to the zygote.
-static void become_worker(struct zygote *z, int parent, uint32_t owner, const int *fds)
+static void become_worker(struct zygote *z, int parent, const struct pl_message *m, const int *fds,
+                          unsigned count)
 {
     if (!pl_process_die_with(parent))
         pl_process_exit(0);
@@ -85,15 +98,23 @@ static void become_worker(struct zygote *z, int parent, uint32_t owner, const in
     pl_poller_done(&z->poller);
     pl_fd_close(z->control);
     pl_fd_close(z->host);
-    struct pl_worker_start start = { .socket = fds[PL_FORK_SOCKET],
-                                     .channel = fds[PL_FORK_CHANNEL],
-                                     .doorbell = fds[PL_FORK_DOORBELL],
-                                     .bell = fds[PL_FORK_BELL],
-                                     .leader_bell = fds[PL_FORK_LEADER],
-                                     .owner = owner,
-                                     .tasks = z->tasks,
-                                     .task_count = z->task_count };
+    struct pl_worker_start start = { .tasks = z->tasks,
+                                     .task_count = z->task_count,
+                                     .setup = z->setup };
+    pl_worker_start_by(&start, m, fds, count);
     pl_worker_main(&start);
+}
+
+// A fork, or the program started anew. The pid, or a negative errno.
+static int make_worker(struct zygote *z, const struct pl_message *m, const int *fds, unsigned count)
+{
+    if (z->setup && z->setup->start == PLAIT_START_SPAWN)
+        return pl_spawn_worker(&z->greeting, m, fds, count);
+    int self = pl_process_id();
+    int pid = pl_process_fork();
+    if (pid == 0)
+        become_worker(z, self, m, fds, count);
+    return pid;
 }
 
 // The child runs already: watch it, or undo it.
@@ -118,16 +139,13 @@ static void fork_worker(struct zygote *z, const struct pl_message *m, const int 
                         unsigned count)
 {
     int e = -EPROTO, pid = 0;
-    if (count == PL_FORK_FDS && m->hand < MAX_HANDS && z->children[m->hand].pid == 0) {
-        int self = pl_process_id();
-        pid = e = pl_process_fork();
-        if (pid == 0)
-            become_worker(z, self, m->slot, fds);
+    if ((count == PL_FORK_FDS || count == PL_FORK_FDS_CAPTURING) && m->hand < MAX_HANDS &&
+        z->children[m->hand].pid == 0) {
+        pid = e = make_worker(z, m, fds, count);
         if (pid > 0)
             e = adopt(z, m->hand, pid);
     }
-    for (unsigned i = 0; i < count; i++)
-        pl_fd_close(fds[i]);
+    close_all(fds, count);
     struct pl_message answer = { .kind = PL_MESSAGE_FORKED,
                                  .hand = m->hand,
                                  .generation = m->generation,
@@ -165,24 +183,27 @@ static void hello(struct zygote *z, const struct pl_message *m, const int *fds, 
 {
     if (count < 1 || count > 2 || z->tasks)
         leave(z);
-    struct pl_message ready = { .kind = PL_MESSAGE_READY };
-    struct pl_arena_place heap;
-    memcpy(&heap, m->slots, sizeof heap);
-    if (count == 2)
-        ready.code = pl_arena_join(fds[1], &heap);
-    else
-        pl_arena_refuse();
-    if (ready.code < 0) { // a worker without it could not take what others mean by a pointer
-        fprintf(stderr, "plait: the shared heap cannot be had at %#lx: %s\n",
-                (unsigned long)heap.at, plait_strerror(ready.code));
+    if (!pl_join_heap(m, fds, count))
         leave(z);
-    }
     z->tasks = pl_table_resolve(fds[0], m->bytes);
     z->task_count = m->count;
-    for (unsigned i = 0; i < count; i++)
-        pl_fd_close(fds[i]);
-    ready.code = z->tasks ? 0 : -ENOMEM;
+    if (z->setup && z->setup->start == PLAIT_START_SPAWN)
+        pl_greeting_keep(&z->greeting.hello, m, fds, count);
+    else
+        close_all(fds, count);
+    struct pl_message ready = { .kind = PL_MESSAGE_READY, .code = z->tasks ? 0 : -ENOMEM };
     tell(z, &ready, -1);
+}
+
+static void set_up(struct zygote *z, const struct pl_message *m, const int *fds, unsigned count)
+{
+    z->setup = count == 1 && !z->setup ? pl_setup_read(fds[0], m->bytes) : NULL;
+    if (!z->setup)
+        leave(z);
+    if (z->setup->start == PLAIT_START_SPAWN)
+        pl_greeting_keep(&z->greeting.setup, m, fds, count);
+    else
+        pl_fd_close(fds[0]);
 }
 
 // False: no message is there.
@@ -197,6 +218,9 @@ static bool obey(struct zygote *z)
     if (n != sizeof m)
         leave(z); // the host is gone
     switch (m.kind) {
+    case PL_MESSAGE_SETUP:
+        set_up(z, &m, fds, count);
+        break;
     case PL_MESSAGE_HELLO:
         hello(z, &m, fds, count);
         break;
@@ -214,10 +238,10 @@ static bool obey(struct zygote *z)
     return true;
 }
 
-void pl_zygote_main(int host)
+void pl_zygote_main(int host, int control)
 {
     static struct zygote z; // one a process, and too large for comfort on the stack
-    z.control = PL_PROCESS_CHANNEL;
+    z.control = control;
     z.host = pl_pidfd_open(host);
     if (z.host < 0 || pl_process_parent() != host || pl_poller_init(&z.poller) < 0 ||
         pl_poller_add(&z.poller, z.control, TAG_CONTROL) < 0 ||

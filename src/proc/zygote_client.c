@@ -18,6 +18,7 @@
 #include "os/clock.h"
 #include "os/process.h"
 #include "proc/processes.h"
+#include "proc/zygote.h"
 #include "shared/arena.h"
 
 #define MAX_FAILED_STARTS 5
@@ -51,6 +52,46 @@ static int spawn(struct pl_pool *p, int peer)
     return z->pidfd < 0 ? z->pidfd : 0;
 }
 
+// PLAIT_START_FORK: the zygote is a copy of this process, which has a single thread (processes.c).
+static int fork_self(struct pl_pool *p, int peer)
+{
+    struct pl_zygote *z = &p->zygote;
+    int host = pl_process_id();
+    fflush(NULL);          // what is buffered is written once, not by every copy
+    (void)pl_arena_open(); // before, so that the copy has the same; without one there is none
+    int pid = pl_process_fork();
+    if (pid == 0) {
+        pl_poller_done(&p->poller);
+        pl_fd_close(z->control);
+        pl_fd_close(p->bell);
+        pl_fd_close(p->leader_bell);
+        pl_fd_close(p->table.fd);
+        pl_fd_close(p->setup_fd);
+        pl_process_clean();
+        pl_zygote_main(host, peer);
+    }
+    if (pid < 0)
+        return pid;
+    z->pid = pid;
+    z->pidfd = pl_pidfd_open(pid);
+    return z->pidfd < 0 ? z->pidfd : 0;
+}
+
+static int greet(struct pl_pool *p)
+{
+    struct pl_message hello = { .kind = PL_MESSAGE_HELLO,
+                                .count = p->table.count,
+                                .bytes = p->table.bytes };
+    struct pl_message setup = { .kind = PL_MESSAGE_SETUP, .bytes = p->setup_bytes };
+    struct pl_arena_place heap;
+    bool shares = pl_arena_place(&heap);
+    const int fds[] = { p->table.fd, pl_arena.fd };
+    if (shares)
+        memcpy(hello.slots, &heap, sizeof heap);
+    int e = p->setup_fd < 0 ? 0 : pl_zygote_send(p, &setup, &p->setup_fd, 1);
+    return e < 0 ? e : pl_zygote_send(p, &hello, fds, shares ? 2 : 1);
+}
+
 int pl_zygote_start(struct pl_pool *p)
 {
     struct pl_zygote *z = &p->zygote;
@@ -61,19 +102,10 @@ int pl_zygote_start(struct pl_pool *p)
     z->control = pair[0];
     e = pl_poller_add(&p->poller, z->control, PL_TAG_ZYGOTE);
     if (e == 0)
-        e = spawn(p, pair[1]);
+        e = p->worker.start == PLAIT_START_FORK ? fork_self(p, pair[1]) : spawn(p, pair[1]);
     pl_fd_close(pair[1]);
-    if (e == 0) {
-        struct pl_arena_place heap;
-        struct pl_message m = { .kind = PL_MESSAGE_HELLO,
-                                .count = p->table.count,
-                                .bytes = p->table.bytes };
-        bool shares = pl_arena_place(&heap);
-        const int fds[] = { p->table.fd, pl_arena.fd };
-        if (shares)
-            memcpy(m.slots, &heap, sizeof heap);
-        e = pl_zygote_send(p, &m, fds, shares ? 2 : 1);
-    }
+    if (e == 0)
+        e = greet(p);
     if (e < 0)
         pl_zygote_drop(p);
     return e;
@@ -186,6 +218,14 @@ void pl_zygote_lost(struct pl_pool *p, struct pl_after *after)
         orphan(p, &p->hands[i], after);
     if (p->phase != PL_POOL_RUNS)
         return;
+    if (p->worker.start == PLAIT_START_FORK) {
+        z->start_at = PL_FOREVER;
+        pl_pool_break(p,
+                      "worker processes cannot be started: the copy of the program that forks "
+                      "them died, and a program with threads cannot be forked again",
+                      after);
+        return;
+    }
     snprintf(after->notice, sizeof after->notice,
              "the process that worker processes are forked from died; starting another");
     z->start_at = pl_clock_after(z->failed_starts ? PAUSE_NS << (z->failed_starts - 1) : 0);

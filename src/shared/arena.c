@@ -226,6 +226,12 @@ int pl_arena_join(int fd, const struct pl_arena_place *place)
 {
     if (!pl_memfd_is_sealed(fd, place->bytes))
         return -EBADF;
+    if (copied && (uintptr_t)pl_arena.head == place->at && pl_arena.head->id == place->id) {
+        copied = false; // a copy that is to be a zygote: it has it already
+        pl_fd_close(pl_arena.fd);
+        pl_arena.fd = -1;
+        return 0;
+    }
     int e = pl_arena_map(fd, place->at, place->bytes);
     if (e < 0)
         return e;

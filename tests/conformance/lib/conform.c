@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // conform.c - the places where conformance tests run, and the board on which tasks report.
 #include "conformance/conform.h"
+#include "lib/start.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -51,7 +52,11 @@ int place_open(plait_executor **ret, const struct place *on, struct plait_option
         options.workers = on->workers;
     if (!options.tasks_per_worker)
         options.tasks_per_worker = on->tasks_per_worker;
+    if (!options.worker && options.kind == PLAIT_PROCESSES)
+        options.worker = check_start();
     int e = plait_open_with(ret, &options);
+    if (e < 0)
+        check_start_refused(e);
     if ((e == -ENOSYS || e == -EPERM) && options.io == PLAIT_IO_URING)
         SKIP("no io_uring here: %s", plait_last_error());
     if (e < 0)

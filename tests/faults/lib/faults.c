@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // faults.c - what the fault tests share.
 #include "faults.h"
+#include "lib/start.h"
 
 #include <dirent.h>
 #include <pthread.h>
@@ -63,16 +64,20 @@ static bool look_at(int pid, char *state, int *parent)
     return rest && sscanf(rest + 1, " %c %d", state, parent) == 2;
 }
 
-int count_children(void)
+// The children of a process, zombies as well if wanted; *last: one of them.
+static int look_for_children(int pid, bool zombies, int *last)
 {
     DIR *d = opendir("/proc");
     int n = 0;
     CHECK(d);
     for (struct dirent *e; (e = readdir(d));) {
         char state;
-        int parent;
-        if (e->d_name[0] >= '0' && e->d_name[0] <= '9' && look_at(atoi(e->d_name), &state, &parent))
-            n += parent == getpid();
+        int parent, child = atoi(e->d_name);
+        if (child <= 0 || !look_at(child, &state, &parent) || parent != pid ||
+            (state == 'Z' && !zombies))
+            continue;
+        *last = child;
+        n++;
     }
     closedir(d);
     return n;
@@ -106,6 +111,24 @@ int result_under_fire(plait_future *f, int zygote)
     return e;
 }
 
+int count_children(void)
+{
+    int last;
+    return look_for_children(getpid(), true, &last);
+}
+
+int count_children_of(int pid)
+{
+    int last;
+    return look_for_children(pid, false, &last);
+}
+
+int only_child(void)
+{
+    int last = 0;
+    return look_for_children(getpid(), true, &last) == 1 ? last : 0;
+}
+
 bool is_alive(int pid)
 {
     char state;
@@ -134,7 +157,10 @@ plait_executor *open_processes(unsigned workers)
     plait_executor *ex;
     // A sanitizer may be slow to listen to a cancel.
     int64_t grace = (getenv("PLAIT_SANITIZER") ? 2000 : 200) * PLAIT_MILLISECOND;
-    int e = plait_open(&ex, PLAIT_PROCESSES, .workers = workers, .grace_ns = grace);
+    int e = plait_open(&ex, PLAIT_PROCESSES, .workers = workers, .grace_ns = grace,
+                       .worker = check_start());
+    if (e < 0)
+        check_start_refused(e);
     if (e < 0)
         FAIL("plait_open: %d, %s", e, plait_last_error());
     return ex;

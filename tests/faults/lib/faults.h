@@ -21,6 +21,10 @@ int count_fds(void);
 int count_mappings(void);
 int count_children(void);
 
+// The living children of a process; the one child of this process, or 0 when it has none or more.
+int count_children_of(int pid);
+int only_child(void);
+
 // Whether a process exists and is no zombie.
 bool is_alive(int pid);
 
