@@ -108,4 +108,8 @@ void pl_mate_weigh(struct pl_mate *m);
 // How many bytes have been written to stderr so far. Where it is captured.
 uint64_t pl_mate_spoken(struct pl_mate *m);
 
+// A task has failed: the host keeps what was written until now for its record. Returns where that
+// ends.
+uint64_t pl_mate_last_words(struct pl_mate *m);
+
 #endif

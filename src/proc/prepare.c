@@ -8,6 +8,7 @@
 #include "os/alloc.h"
 #include "os/clock.h"
 #include "os/confine.h"
+#include "os/futex.h"
 #include "os/ipc.h"
 #include "os/process.h"
 #include "os/spawn.h"
@@ -74,6 +75,21 @@ uint64_t pl_mate_spoken(struct pl_mate *m)
         if (hearing % 2 == 0 && atomic_load(&c->hearing) == hearing)
             return spoken;
         pl_thread_yield();
+    }
+}
+
+uint64_t pl_mate_last_words(struct pl_mate *m)
+{
+    struct pl_channel *c = m->channel;
+    uint64_t spoken = pl_mate_spoken(m);
+    for (;;) {
+        // Before the look at `failed`: when the host clears that, it changes this word after.
+        uint32_t heard = atomic_load(&c->failures_heard);
+        uint64_t none = 0;
+        if (atomic_compare_exchange_strong(&c->failed, &none, spoken + 1))
+            return spoken;
+        // Another failure's words come first. Whatever ends this, we look again.
+        (void)pl_futex_wait_shared(&c->failures_heard, heard, PL_FOREVER);
     }
 }
 

@@ -126,6 +126,8 @@ struct pl_channel {
     // reads; see pl_mate_spoken().
     _Alignas(64) _Atomic uint64_t heard;
     _Atomic uint32_t hearing;
+    _Atomic uint64_t failed;         // worker: where a failed task's words end, plus 1; host: 0
+    _Atomic uint32_t failures_heard; // host: how many records have theirs; a futex
     _Alignas(64) struct pl_slot slots[PL_SLOTS];
     _Alignas(4096) char spill[PL_SLOTS][PL_SPILL_BYTES]; // costs nothing until touched
 };

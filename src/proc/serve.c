@@ -200,7 +200,7 @@ void pl_mate_serve(struct pl_mate *m, struct pl_serving *v, uint32_t index)
             pl_memory_release((void *)in.span.data, in.span.bytes);
     }
     if (PL_UNLIKELY(code < 0 && m->stderr_pipe >= 0)) {
-        uint64_t spoken = pl_mate_spoken(m);
+        uint64_t spoken = pl_mate_last_words(m);
         memcpy(s->data, &spoken, sizeof spoken); // where a result would be
     }
     s->code = code;

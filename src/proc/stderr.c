@@ -15,7 +15,9 @@
  *   position in the stream of that worker. A worker notes in the slot how much had been written
  *   when a task began, and when it failed: what the host has read and what lies in the pipe. So
  *   the host says in the shared memory when it reads (ring.h). A record has the bytes between the
- *   two positions, at most TAIL_BYTES of them, if the ring still holds them.
+ *   two positions, at most TAIL_BYTES of them. The ring still holds them: the worker leaves word
+ *   where a failed task's words end (`failed`), one at a time, and nothing is read that would push
+ *   them out before the record has them.
  *
  *   Whoever needs to know may read (a failed task's record does): what the ears did not read
  *   themselves is handed to them as a rest. They take rests before they read, so order is kept.
@@ -30,6 +32,7 @@
 #include "base/bug.h"
 #include "os/alloc.h"
 #include "os/clock.h"
+#include "os/futex.h"
 #include "os/spawn.h"
 #include "os/thread.h"
 
@@ -49,7 +52,8 @@ struct pl_rest {
 };
 
 struct pl_ear {
-    int pipe; // -1: no worker
+    int pipe;     // -1: no worker
+    bool stalled; // not read further until a record has what it needs
     struct pl_channel *channel;
     uint64_t total;
     char ring[RING_BYTES];
@@ -75,10 +79,25 @@ static struct pl_ear *ear_of(struct pl_hand *h)
 
 // ---- reading, under the lock
 
-// Bytes, or 0: nothing is there.
-static size_t hear(struct pl_ear *ear, char *text, size_t room)
+// How much may be read without losing what a record will need.
+static uint64_t room_in_ring(struct pl_ear *ear)
+{
+    uint64_t failed = atomic_load(&ear->channel->failed);
+    if (failed == 0)
+        return UINT64_MAX;
+    uint64_t most = failed - 1 + (RING_BYTES - TAIL_BYTES); // what wraps is rubbish, and no room
+    return most > ear->total ? most - ear->total : 0;
+}
+
+// Bytes, or 0: nothing is there, or there is no room. `all`: whatever is lost.
+static size_t hear(struct pl_ear *ear, char *text, size_t room, bool all)
 {
     if (ear->pipe < 0)
+        return 0;
+    uint64_t most = all ? UINT64_MAX : room_in_ring(ear);
+    room = room < most ? room : (size_t)most;
+    ear->stalled = room == 0;
+    if (ear->stalled)
         return 0;
     // Sequentially consistent, with pl_mate_spoken(): odd while the two numbers do not fit.
     atomic_fetch_add(&ear->channel->hearing, 1);
@@ -93,13 +112,14 @@ static size_t hear(struct pl_ear *ear, char *text, size_t room)
     return bytes;
 }
 
-// Reads until nothing is there or `until` has been read; for the thread to pass on.
+// Reads until nothing is there, or `until` has been read (a living worker's); for the thread to
+// pass on.
 static void hear_for_thread(struct pl_ears *e, unsigned hand, uint64_t until)
 {
     struct pl_ear *ear = &e->ear[hand];
     char text[4096];
     size_t n, sum = 0;
-    while (ear->total < until && sum < REST_MOST && (n = hear(ear, text, sizeof text)) > 0) {
+    while (ear->total < until && sum < REST_MOST && (n = hear(ear, text, sizeof text, true)) > 0) {
         struct pl_rest *r = pl_alloc(sizeof *r + n);
         sum += n;
         if (!r) {
@@ -165,7 +185,7 @@ static void listen_at(struct pl_ears *e, unsigned hand)
     for (;;) {
         pl_lock(&e->lock);
         bool rests = e->first != NULL; // of before
-        size_t n = rests ? 0 : hear(ear, text, sizeof text);
+        size_t n = rests ? 0 : hear(ear, text, sizeof text, false);
         pl_unlock(&e->lock);
         if (rests)
             pass_rests_on(e);
@@ -173,6 +193,14 @@ static void listen_at(struct pl_ears *e, unsigned hand)
             return;
         pass_on(ear, text, n);
     }
+}
+
+static bool is_stalled(struct pl_ears *e, unsigned hand)
+{
+    pl_lock(&e->lock);
+    bool stalled = e->ear[hand].stalled;
+    pl_unlock(&e->lock);
+    return stalled;
 }
 
 static bool say_all_held(struct pl_pool *p, struct pl_ears *e, bool now)
@@ -199,6 +227,9 @@ static void *listen_to_workers(void *arg)
         for (int i = 0; i < n; i++)
             if (tags[i] < p->hand_count)
                 listen_at(e, (unsigned)tags[i]);
+        for (unsigned i = 0; i < p->hand_count; i++)
+            if (is_stalled(e, i))
+                listen_at(e, i);
         held = say_all_held(p, e, n == 0);
     } while (!atomic_load(&e->over));
     pass_rests_on(e);
@@ -261,6 +292,7 @@ int pl_ear_open(struct pl_hand *h, int *written)
     ear->pipe = pair[0];
     ear->channel = h->channel;
     ear->total = 0;
+    ear->stalled = false;
     pl_unlock(&e->lock);
     error = pl_fd_never_block(pair[0]);
     return error < 0 ? error : pl_poller_add(&e->poller, pair[0], h->index);
@@ -276,6 +308,16 @@ void pl_ear_close(struct pl_hand *h)
     pl_fd_close(ear_of(h)->pipe); // and so it leaves the poller
     ear_of(h)->pipe = -1;
     pl_unlock(&e->lock);
+}
+
+// The worker may leave word of its next failure, and be read further.
+static void words_are_kept(struct pl_ears *e, struct pl_ear *ear)
+{
+    atomic_store(&ear->channel->failed, 0);
+    atomic_fetch_add(&ear->channel->failures_heard, 1); // pairs with pl_mate_last_words()
+    pl_futex_wake_shared(&ear->channel->failures_heard, INT_MAX);
+    if (ear->stalled)
+        pl_bell_ring(e->bell);
 }
 
 void pl_ear_keep(struct pl_hand *h, unsigned slot, bool living, plait_future *f)
@@ -302,6 +344,8 @@ void pl_ear_keep(struct pl_hand *h, unsigned slot, bool living, plait_future *f)
         char c = ear->ring[at % RING_BYTES];
         tail[at - from] = c ? c : '?';
     }
+    if (living)
+        words_are_kept(e, ear);
     pl_unlock(&e->lock);
     if (!tail) // nothing was written, or there is no memory for it
         return;
