@@ -10,6 +10,7 @@
  * Needs a build with -Dcruel=true, where src/os/fault.h has its door.
  */
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -247,6 +248,82 @@ static int part_bufio(plait_executor *ex)
     return e;
 }
 
+// A name with two addresses, of which the first refuses.
+static int two_addresses(const char *name, uint16_t port, struct plait_net_address *ret,
+                         size_t room, void *arg)
+{
+    (void)name, (void)room, (void)arg;
+    CHECK_INT(plait_net_parse("127.0.0.1:1", &ret[0]), ==, 0);
+    CHECK_INT(plait_net_parse("127.0.0.1:1", &ret[1]), ==, 0);
+    ret[1].v4.sin_port = htons(port);
+    return 2;
+}
+
+static int greet(const struct plait_net_connection *c, void *out)
+{
+    (void)out;
+    return (int)plait_io_send(c->fd, "hi", 2, 0);
+}
+PLAIT_TASK(greet, struct plait_net_connection, void);
+
+static int serve_greetings(const int *listener, void *out)
+{
+    (void)out;
+    return plait_net_serve(*listener, greet, .limit = 2);
+}
+PLAIT_TASK(serve_greetings, int, void);
+
+// Calls the server by its name, and hears the greeting whole or not at all.
+static int call_greeter(int listener)
+{
+    struct plait_net_address own;
+    char place[64], text[2];
+    int e = plait_net_local(listener, &own);
+    snprintf(place, sizeof place, "two.addresses:%u", ntohs(own.v4.sin_port));
+    int fd = e < 0 ? e : plait_net_connect(place, .lookup = two_addresses);
+    if (fd < 0)
+        return fd;
+    ssize_t n = plait_io_recv(fd, text, sizeof text, MSG_WAITALL);
+    if (n > 0)
+        CHECK_MEM(text, "hi", (size_t)n);
+    plait_io_close(fd);
+    return n < 0 ? (int)n : n == 2 ? 0 : -EPIPE;
+}
+
+static int net_to_self(const void *nothing, int *heard)
+{
+    (void)nothing;
+    plait_scope s;
+    int listener = plait_net_listen("127.0.0.1:0");
+    if (listener < 0)
+        return listener;
+    int e = plait_scope_begin(&s, NULL);
+    if (e == 0) {
+        e = plait_go(&s, NULL, serve_greetings, { listener });
+        e = e < 0 ? e : call_greeter(listener);
+        plait_net_stop(listener);
+        int ended = plait_scope_end(&s);
+        e = e < 0 ? e : ended;
+    }
+    plait_io_close(listener);
+    *heard = e == 0;
+    return e;
+}
+PLAIT_TASK(net_to_self, void, int);
+
+static int part_net(plait_executor *ex)
+{
+    plait_future *f;
+    int heard = 0;
+    int e = plait_submit(ex, &f, net_to_self, { 0 });
+    if (e < 0)
+        return e;
+    e = plait_result(f, &heard);
+    CHECK_INT(heard, ==, e == 0);
+    plait_free(f);
+    return e;
+}
+
 // Cancelled in the middle, so that the ways out fail too.
 static int part_cancel(plait_executor *ex)
 {
@@ -327,7 +404,7 @@ static int part_shared(plait_executor *ex)
 static int (*const parts[])(plait_executor *ex) = { part_shared, part_submit,    part_map,
                                                     part_scope,  part_stream,    part_bytes,
                                                     part_busy,   part_completed, part_bufio,
-                                                    part_cancel };
+                                                    part_net,    part_cancel };
 
 static int scenario(const struct place *on)
 {
