@@ -14,7 +14,6 @@
  */
 #include "io/place.h"
 
-#include "core/executor.h"
 #include "os/clock.h"
 #include "os/ipc.h"
 #include "os/socket.h"
