@@ -230,7 +230,12 @@ int plait_io_close(int fd)
 
 int plait_io_poll(int fd, unsigned events, int64_t deadline)
 {
-    struct operation o = { .op = { .code = PL_OP_POLL, .fd = fd, .flags = events },
-                           .deadline = deadline };
-    return (int)perform(&o);
+    struct operation o;
+    int64_t result;
+    do {
+        o = (struct operation){ .op = { .code = PL_OP_POLL, .fd = fd, .flags = events },
+                                .deadline = deadline };
+        result = perform(&o);
+    } while (result > 0 && !pl_op_polled(&o.op));
+    return (int)(result > 0 ? o.op.result : result);
 }

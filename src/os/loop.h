@@ -46,7 +46,9 @@ enum pl_backend {
  *   RECVMSG, SENDMSG  msg flags         bytes
  *   ACCEPT         addr addrlen flags   the new descriptor; addr may be NULL; flags as accept4
  *   CONNECT        dest destlen         0
- *   POLL           flags                the events that are ready (POLLIN, ...), at least one
+ *   POLL           flags                the events that are ready (POLLIN, ...), at least one. By
+ *                                       then another may have taken what was there; io_uring also
+ *                                       ends it for POLLRDHUP that was not asked for
  *   OPENAT         path flags mode      the new descriptor; fd is the directory or AT_FDCWD
  *   CLOSE                               0; operations that wait on the descriptor in this loop
  *                                       end with -ECANCELED or their result, before it or after
@@ -245,6 +247,14 @@ bool pl_op_try(struct pl_op *op);
  * to.
  */
 bool pl_loop_try(struct pl_loop *l, struct pl_op *op);
+
+/*
+ * A POLL has completed in the loop with the result of `op`: whether that is so, with what is true
+ * as its result; otherwise it is to be started again. A wake-up of the kernel may come late, for
+ * what has been read already: the writer queues its bytes, the reader polls, reads, and starts the
+ * next poll, and only then the writer's wake-up arrives.
+ */
+bool pl_op_polled(struct pl_op *op);
 
 /*
  * Performs the operation on the calling plain thread, which blocks. deadline as in pl_loop_poll (0:

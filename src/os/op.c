@@ -411,6 +411,18 @@ bool pl_op_try(struct pl_op *op)
     return true;
 }
 
+bool pl_op_polled(struct pl_op *op)
+{
+    int64_t now = op->result > 0 ? pl_op_attempt(op) : -EAGAIN;
+    if (now != -EAGAIN) {
+        op->result = now;
+        return true;
+    }
+    if (op->result > 0 && (op->result & POLLRDHUP)) // again it would only say the same
+        op->result = POLLRDHUP;
+    return op->result <= 0 || op->result == POLLRDHUP;
+}
+
 // Sleeps until the descriptor is ready. 0, -ETIMEDOUT, or what poll says.
 static int wait_ready(int fd, short events, int64_t deadline)
 {
