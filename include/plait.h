@@ -9,6 +9,7 @@
 #include <plait/future.h>
 #include <plait/map.h>
 #include <plait/channel.h>
+#include <plait/broadcast.h>
 #include <plait/scope.h>
 #include <plait/fiber.h>
 #include <plait/child.h>

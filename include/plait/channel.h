@@ -31,7 +31,8 @@ enum plait_order {
 struct plait_channel_options {
     size_t size;     /* sizeof(struct plait_channel_options) */
     size_t capacity; /* values that it holds; 0: none, a put waits for its get (FIFO only). Memory
-                        grows with what is in it, so a large limit costs nothing by itself */
+                        grows with what is in it, so a large limit costs nothing by itself: a
+                        channel without a bound is one with a limit that is not meant to be met */
     enum plait_order order;
     int (*compare)(const void *a, const void *b); /* PLAIT_PRIORITY: as qsort() */
 };
@@ -46,8 +47,8 @@ PLAIT_API int plait_channel_new_with(plait_channel **ret, size_t value_bytes,
 /* Frees a channel that nobody uses any more, with what is in it. NULL is allowed. */
 PLAIT_API void plait_channel_free(plait_channel *c);
 
-/* Puts a copy of *value: 0, -EPIPE (closed), -ENOMEM, -ECANCELED, -ETIMEDOUT. try: -EAGAIN when it
- * is full. */
+/* Puts a copy of *value: 0, -EPIPE (closed), -ENOMEM, -ECANCELED, -ETIMEDOUT, -EPERM (a
+ * subscription to a broadcast). try: -EAGAIN when it is full. */
 PLAIT_API int plait_put(plait_channel *c, const void *value);
 PLAIT_API int plait_try_put(plait_channel *c, const void *value);
 
@@ -71,17 +72,30 @@ PLAIT_API int plait_channel_join(plait_channel *c, int64_t deadline);
 
 /* One of several things to wait for. */
 struct plait_case {
-    enum { PLAIT_CASE_GET = 1, PLAIT_CASE_PUT = 2, PLAIT_CASE_DONE = 3 } what;
+    enum {
+        PLAIT_CASE_GET = 1,
+        PLAIT_CASE_PUT = 2,
+        PLAIT_CASE_DONE = 3,
+        PLAIT_CASE_POLL = 4,
+        PLAIT_CASE_TIME = 5,
+    } what;
     plait_channel *channel; /* GET, PUT */
     void *value;            /* GET: where it goes; PUT: what is put */
     plait_future *future;   /* DONE: the future has ended */
-    int code;               /* out, of the case that was chosen: 0 or -EPIPE */
+    int fd;                 /* POLL: has one of `events`, POLLIN and so on */
+    unsigned events;
+    int64_t when; /* TIME: a point in time has come; 0 and PLAIT_NEVER: it never does */
+    int code;     /* out, of the case that was chosen: 0 or -EPIPE; POLL: the events that the
+                     descriptor has (POLLERR, POLLHUP, POLLRDHUP also where they were not asked
+                     for), or a negative errno (-EBADF; -ECANCELED: it was closed) */
 };
 
 /* Waits until one of the cases can go on, does that one alone, and returns its index. Among several
- * that can it chooses by chance. -ETIMEDOUT at the deadline (0 and PLAIT_NEVER: none; a deadline
- * that has passed: never waits), -ECANCELED or -ETIMEDOUT by the scope, -EINVAL for n == 0, n > 64,
- * or a channel in two cases. */
+ * that can it chooses by chance. A descriptor is only looked at: what it has stays there for the
+ * next look. -ETIMEDOUT at the deadline (0 and PLAIT_NEVER: none; a deadline that has passed: never
+ * waits), -ECANCELED or -ETIMEDOUT by the scope, -EINVAL for n == 0, n > 64, or a channel in two
+ * cases; with descriptors also -ENOMEM, and on a plain thread -EMFILE, -ENFILE: it needs one more
+ * to wait for both. Suspends a fiber, blocks a thread. */
 PLAIT_API int plait_select(struct plait_case *cases, size_t n, int64_t deadline);
 
 PLAIT_END

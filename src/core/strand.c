@@ -9,6 +9,7 @@
 #include "core/worker.h"
 #include "os/clock.h"
 #include "os/futex.h"
+#include "os/ipc.h"
 #include "os/thread.h"
 
 struct timer {
@@ -44,12 +45,15 @@ bool pl_wait_fire(struct pl_wait *w, enum pl_wait_state why)
      * first what is needed after it. */
     struct pl_strand *s = w->strand;
     struct pl_worker *worker = s->worker;
+    int bell = w->bell;
     uint32_t armed = PL_WAIT_ARMED;
     /* Release: what the firer did is visible to the waiter, which loads with acquire. */
     if (!atomic_compare_exchange_strong_explicit(&w->state, &armed, why, memory_order_acq_rel,
                                                  memory_order_relaxed))
         return false;
-    if (!worker)
+    if (!worker && bell >= 0)
+        pl_bell_ring(bell);
+    else if (!worker)
         pl_futex_wake(&w->state, 1);
     else if (worker == pl_worker_current())
         pl_worker_ready(worker, pl_fiber_of(s));
@@ -114,7 +118,18 @@ static enum pl_wait_state wait_fiber(struct pl_wait *w, struct timer *t)
     return wait_state(w);
 }
 
-static enum pl_wait_state wait_thread(struct pl_wait *w, struct timer *t)
+/* Sleeps until w may have been fired. -ETIMEDOUT at the deadline. */
+static int sleep_thread(struct pl_wait *w, int64_t deadline, struct pl_watch *watch)
+{
+    if (!watch)
+        return pl_futex_wait(&w->state, PL_WAIT_ARMED, deadline);
+    int n = pl_fds_wait(watch->fds, watch->n, deadline);
+    if (n > 0)
+        watch->ready(watch);
+    return n == 0 ? -ETIMEDOUT : 0;
+}
+
+static enum pl_wait_state wait_thread(struct pl_wait *w, struct timer *t, struct pl_watch *watch)
 {
     struct pl_strand *s = w->strand;
     pl_strand_lock(s);
@@ -124,7 +139,7 @@ static enum pl_wait_state wait_thread(struct pl_wait *w, struct timer *t)
     if (pl_strand_cancelled(s) != 0)
         pl_wait_fire(w, PL_WAIT_CANCELLED);
     while (wait_state(w) == PL_WAIT_ARMED)
-        if (pl_futex_wait(&w->state, PL_WAIT_ARMED, t->node.key) == -ETIMEDOUT)
+        if (sleep_thread(w, t->node.key, watch) == -ETIMEDOUT)
             pl_wait_fire(w, t->why);
     pl_strand_lock(s);
     s->waiting = NULL;
@@ -133,6 +148,11 @@ static enum pl_wait_state wait_thread(struct pl_wait *w, struct timer *t)
 }
 
 enum pl_wait_state pl_wait(struct pl_wait *w, int64_t deadline)
+{
+    return pl_wait_watching(w, deadline, NULL);
+}
+
+enum pl_wait_state pl_wait_watching(struct pl_wait *w, int64_t deadline, struct pl_watch *watch)
 {
     struct pl_strand *s = w->strand;
     if (wait_state(w) != PL_WAIT_ARMED) {
@@ -146,7 +166,7 @@ enum pl_wait_state pl_wait(struct pl_wait *w, int64_t deadline)
         t.node.key = s->cancel->deadline;
         t.why = PL_WAIT_CANCELLED;
     }
-    return s->worker ? wait_fiber(w, &t) : wait_thread(w, &t);
+    return s->worker ? wait_fiber(w, &t) : wait_thread(w, &t, watch);
 }
 
 /* `code`, or -ETIMEDOUT where that is 0 and the deadline has passed. */

@@ -42,12 +42,14 @@ struct pl_strand {
     struct pl_scope *scope;   /* innermost open scope of this strand's task, or NULL */
     struct pl_wait *waiting;  /* while it waits interruptibly; a plain thread's under `lock` */
     const char *task;         /* name of the running task, or NULL */
+    struct pl_locals *locals; /* the values of the running task, or NULL: see local.h */
     uint64_t clean;           /* pl_cancel_epoch when its chain was last found clean; 0: unknown */
     _Atomic uint32_t lock;    /* plain threads only: waiting and scope against cancellers */
 };
 
 struct pl_wait {
     _Atomic uint32_t state; /* enum pl_wait_state; a plain thread's futex */
+    int bell;               /* what wakes a plain thread that waits in poll(2); -1: none */
     struct pl_strand *strand;
     void (*interrupt)(struct pl_wait *w); /* I/O: instead of being fired, asks the operation to end;
                                              on the worker's thread. NULL: fire */
@@ -60,6 +62,7 @@ struct pl_strand *pl_strand_current(void);
 static inline void pl_wait_init(struct pl_wait *w, struct pl_strand *s)
 {
     atomic_init(&w->state, PL_WAIT_ARMED);
+    w->bell = -1;
     w->strand = s;
     w->interrupt = 0;
 }
@@ -72,8 +75,19 @@ bool pl_wait_fire(struct pl_wait *w, enum pl_wait_state why);
  * been fired. Call on the strand that w names. */
 enum pl_wait_state pl_wait(struct pl_wait *w, int64_t deadline);
 
-/* The same, but neither cancellation nor a deadline ends it: for joins, and for operations that
- * must be reaped. */
+/* A plain thread that waits for descriptors too: fds[0] is w->bell, which was set before anybody
+ * could fire w. `ready` is called when poll(2) has found something, and may fire w. Who fires w
+ * does so under a lock that the waiter takes before it closes the bell. */
+struct pollfd;
+struct pl_watch {
+    struct pollfd *fds;
+    unsigned n;
+    void (*ready)(struct pl_watch *watch);
+};
+enum pl_wait_state pl_wait_watching(struct pl_wait *w, int64_t deadline, struct pl_watch *watch);
+
+/* The same as pl_wait(), but neither cancellation nor a deadline ends it: for joins, and for
+ * operations that must be reaped. */
 void pl_wait_uninterrupted(struct pl_wait *w);
 
 /* Looks again whether the strand is cancelled, and ends its wait if so. On its worker's thread; for

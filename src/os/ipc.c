@@ -132,20 +132,24 @@ ssize_t pl_socket_receive(int fd, void *message, size_t bytes, int *fds, unsigne
     return n;
 }
 
-static int wait_for(int fd, short events, int64_t deadline)
+int pl_fds_wait(struct pollfd *fds, unsigned n, int64_t deadline)
 {
     for (;;) {
-        struct pollfd p = { .fd = fd, .events = events };
         int64_t left = pl_clock_left(deadline);
         struct timespec ts = pl_timespec(left);
-        int n = ppoll(&p, 1, left == PL_FOREVER ? NULL : &ts, NULL);
-        if (n > 0)
-            return 0;
-        if (n == 0)
-            return -ETIMEDOUT;
+        int ready = ppoll(fds, n, left == PL_FOREVER ? NULL : &ts, NULL);
+        if (ready >= 0)
+            return ready;
         if (errno != EINTR)
             return -errno;
     }
+}
+
+static int wait_for(int fd, short events, int64_t deadline)
+{
+    struct pollfd p = { .fd = fd, .events = events };
+    int n = pl_fds_wait(&p, 1, deadline);
+    return n > 0 ? 0 : n == 0 ? -ETIMEDOUT : n;
 }
 
 int pl_fd_wait_readable(int fd, int64_t deadline)

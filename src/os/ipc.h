@@ -38,6 +38,12 @@ ssize_t pl_socket_receive(int fd, void *message, size_t bytes, int *fds, unsigne
 int pl_fd_wait_readable(int fd, int64_t deadline);
 int pl_fd_wait_writable(int fd, int64_t deadline);
 
+// Waits until one of the descriptors has what is asked of it, as poll(2), which ignores negative
+// ones. How many have; 0 at the deadline (a deadline of 0: does not wait); -EINVAL: more than the
+// process may have open; -ENOMEM.
+struct pollfd;
+int pl_fds_wait(struct pollfd *fds, unsigned n, int64_t deadline);
+
 // ---- streams
 
 // From now on no read or write waits.

@@ -30,6 +30,20 @@ static int grow(struct pl_store *s)
     return 0;
 }
 
+int pl_store_reserve(struct pl_store *s)
+{
+    if (s->limit > SIZE_MAX / 2 / s->bytes || !(s->values = pl_alloc(s->limit * s->bytes)))
+        return -ENOMEM;
+    s->room = s->limit;
+    return 0;
+}
+
+void pl_store_drop(struct pl_store *s)
+{
+    s->first = s->first + 1 < s->room ? s->first + 1 : 0;
+    s->count--;
+}
+
 static void swap(struct pl_store *s, size_t a, size_t b)
 {
     char part[64];

@@ -18,7 +18,13 @@ struct pl_store {
 /* There must be fewer than `limit`. 0 or -ENOMEM. */
 int pl_store_put(struct pl_store *s, const void *value);
 
+/* Takes the memory for `limit` values at once: no put fails from then on. 0 or -ENOMEM. Empty. */
+int pl_store_reserve(struct pl_store *s);
+
 /* There must be one. */
 void pl_store_get(struct pl_store *s, void *value);
+
+/* First in, first out: drops the oldest. There must be one. */
+void pl_store_drop(struct pl_store *s);
 
 #endif
