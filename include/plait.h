@@ -12,6 +12,7 @@
 #include <plait/broadcast.h>
 #include <plait/scope.h>
 #include <plait/fiber.h>
+#include <plait/local.h>
 #include <plait/child.h>
 #include <plait/file.h>
 #include <plait/signal.h>

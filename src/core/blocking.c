@@ -18,6 +18,7 @@
  */
 #include "core/blocking.h"
 #include "base/bug.h"
+#include "core/local.h"
 #include "core/sched.h"
 #include "os/alloc.h"
 #include "os/clock.h"
@@ -67,6 +68,7 @@ static void run(struct pl_blocking_pool *p, struct pl_call *c)
     unlink_call(p, c);
     pl_unlock(&p->lock);
     int result = c->fn(c->arg);
+    pl_locals_end(pl_strand_current());
     pl_lock(&p->lock);
     if (c->left) {
         pl_unlock(&p->lock);

@@ -4,6 +4,7 @@
 #include "core/future.h"
 #include "base/bug.h"
 #include "base/relax.h"
+#include "core/local.h"
 #include "core/sched.h"
 #include "core/trace.h"
 #include "os/alloc.h"
@@ -125,6 +126,7 @@ static int run_task(plait_future *f, struct pl_strand *s)
     }
     if (PL_UNLIKELY(s->scope != NULL))
         PL_BUG("the task `%s` returned without ending its scope by plait_scope_end()", task->name);
+    pl_locals_end(s);
     s->cancel = NULL;
     s->task = NULL;
     return code;

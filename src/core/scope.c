@@ -3,6 +3,7 @@
 #include "core/scope.h"
 #include "base/bug.h"
 #include "base/relax.h"
+#include "core/local.h"
 #include "core/sched.h"
 #include "core/trace.h"
 #include "os/alloc.h"
@@ -188,6 +189,7 @@ static void run(struct pl_job *job, int refused)
         }
         if (PL_UNLIKELY(me->scope != NULL))
             PL_BUG("the task `%s` returned without plait_scope_end()", me->task);
+        pl_locals_end(me);
         pl_notify_end(&c->notify);
         me->cancel = NULL;
         me->task = NULL;
@@ -202,12 +204,16 @@ static inline void run_here(struct pl_scope *s, struct pl_child *c)
     const char *task = me->task;
     int code = pl_strand_marked(me);
     if (PL_LIKELY(code == 0)) {
+        struct pl_locals *locals = me->locals;
+        me->locals = NULL;
         me->task = c->task->name;
         PL_TRACE(PL_TRACE_START, c, me->task);
         code = c->task->run(child_in(c), c->out);
         PL_TRACE(PL_TRACE_END, c, me->task);
         if (PL_UNLIKELY(me->scope != s))
             PL_BUG("the task `%s` returned without plait_scope_end()", me->task);
+        pl_locals_end(me);
+        me->locals = locals;
         me->task = task;
     }
     finish(c, code, true);

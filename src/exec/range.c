@@ -12,6 +12,7 @@
  *   a cancel reaches each of them; a range leaves the list after the end of its notification.
  */
 #include "base/bug.h"
+#include "core/local.h"
 #include "core/sched.h"
 #include "core/trace.h"
 #include "exec/map.h"
@@ -136,6 +137,7 @@ static size_t run_items(struct range *r, struct pl_fiber *f, void *unwanted)
             f->giveaway = give_rest;
             code = j->task->run(j->in + i * in_bytes, j->out ? j->out + i * out_bytes : unwanted);
             f->giveaway = NULL;
+            pl_locals_end(&f->strand);
             if (unwanted && (j->task->flags & PLAIT_TASK_IS_BYTES))
                 plait_buffer_free(unwanted);
         }

@@ -68,6 +68,30 @@ void pl_thread_detach(pthread_t thread)
     PL_ASSERT(pthread_detach(thread) == 0);
 }
 
+static pthread_key_t exit_key;
+static int exit_key_error;
+static void (*exit_fn)(void *unused);
+
+static void run_exit_fn(void *mark)
+{
+    (void)mark;
+    exit_fn(NULL);
+}
+
+static void make_exit_key(void)
+{
+    exit_key_error = pthread_key_create(&exit_key, run_exit_fn);
+}
+
+int pl_thread_at_exit(void (*fn)(void *unused))
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    __atomic_store_n(&exit_fn, fn, __ATOMIC_RELAXED); // the same each time
+    pthread_once(&once, make_exit_key);
+    // Any value but NULL: the destructor of a key without a value is not called.
+    return exit_key_error ? -exit_key_error : -pthread_setspecific(exit_key, &exit_key);
+}
+
 int pl_thread_id(void)
 {
     return (int)syscall(SYS_gettid);

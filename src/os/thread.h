@@ -25,6 +25,11 @@ void pl_thread_join(pthread_t thread);
 // Nobody will join it: what it holds goes when it ends.
 void pl_thread_detach(pthread_t thread);
 
+// fn(NULL) runs when the calling thread ends, but not when the main thread returns from main().
+// Every call names the same function. 0; -EAGAIN: the process has no thread-specific key left;
+// -ENOMEM.
+int pl_thread_at_exit(void (*fn)(void *unused));
+
 // The kernel's id of the calling thread.
 int pl_thread_id(void);
 

@@ -7,6 +7,7 @@
 
 #include "base/bug.h"
 #include "base/relax.h"
+#include "core/local.h"
 #include "core/sched.h"
 #include "os/alloc.h"
 #include "os/clock.h"
@@ -179,6 +180,7 @@ static int run(struct pl_mate *m, struct pl_serving *v, uint32_t index,
         code = run_fixed(m, index, task, in->data);
     if (PL_UNLIKELY(strand->scope != NULL))
         PL_BUG("the task `%s` returned without ending its scope by plait_scope_end()", task->name);
+    pl_locals_end(strand);
     atomic_store_explicit(&w->running, NULL, memory_order_relaxed);
     strand->task = outer;
     end(v, strand, index);
