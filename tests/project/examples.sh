@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Every example runs, ends well, and prints what its .expected file says where there is one.
+# Every example runs, ends well, and prints what its .expected file says where there is one. The
+# longer programs are run by the tests in tests/examples; here their length is looked at.
 . "${PLAIT_SOURCE:?}/tests/check.sh"
 
 example() {
@@ -16,6 +17,13 @@ example() {
     if [ -e "$expected" ]; then diff -u "$expected" actual; fi
 }
 
+programs_are_short() {
+    for file in "$PLAIT_SOURCE"/examples/programs/*.c; do
+        [ "$(wc -l <"$file")" -le 120 ] || fail "$file has more than 120 lines"
+    done
+}
+
+t programs_are_short
 for file in "$PLAIT_SOURCE"/examples/*.c; do
     name=$(basename "$file" .c)
     case $name in
