@@ -38,10 +38,10 @@ static const struct unit {
     { "ns", 1 }, { "us", 1e3 }, { "ms", 1e6 }, { "s", 1e9 }, { "m", 60e9 }, { "h", 3600e9 },
 };
 
-const char *duration_parse(const char *string, int64_t *ret_ns)
+/* A decimal number, by hand: strtod() would accept "inf", "0x10" and a locale's decimal comma.
+ * Where it ends, or NULL when there is none. */
+static const char *parse_decimal(const char *s, double *ret)
 {
-    /* By hand: strtod() would accept "inf", "0x10" and a locale's decimal comma. */
-    const char *s = string;
     double number = 0, place = 1;
     bool digits = false;
     for (; *s >= '0' && *s <= '9'; s++, digits = true)
@@ -50,7 +50,33 @@ const char *duration_parse(const char *string, int64_t *ret_ns)
         for (s++; *s >= '0' && *s <= '9'; s++, digits = true)
             number += (*s - '0') * (place /= 10);
     }
-    if (!digits)
+    *ret = number;
+    return digits ? s : NULL;
+}
+
+const char *size_parse(const char *string, uint64_t *ret_bytes)
+{
+    double number;
+    const char *s = parse_decimal(string, &number);
+    if (!s)
+        return "not a size, as in 64K, 512M, 2G";
+    const char *units_of_size = "KMG";
+    const char *unit = *s ? strchr(units_of_size, *s) : NULL;
+    if (!unit || s[1] != '\0')
+        return "a size needs a unit, as in 64K, 512M, 2G";
+    for (long i = unit - units_of_size; i >= 0; i--)
+        number *= 1024;
+    if (number < 1 || number > 1ull << 50)
+        return "not from 1 byte to 1048576G";
+    *ret_bytes = (uint64_t)number;
+    return NULL;
+}
+
+const char *duration_parse(const char *string, int64_t *ret_ns)
+{
+    double number;
+    const char *s = parse_decimal(string, &number);
+    if (!s)
         return "not a duration, as in 500ms, 2s, 1m";
     if (*s == '\0')
         return "a duration needs a unit, as in 500ms, 2s, 1m";

@@ -19,6 +19,7 @@ const char options_help[] =
     "  --window N           inputs in progress at a time, at most (default: the job's)\n"
     "  --timeout DURATION   give up on an input after 500ms, 2s, 1m, from its start\n"
     "  --retries N          try a failed input again, N times at most (default: 0)\n"
+    "  --memory SIZE        what a worker process, or a command of exec, may use: 512M, 2G\n"
     "  --keep-going         a failed input does not stop the others (default)\n"
     "  --fail-fast          stop at the first failed input\n"
     "  --journal FILE       keep what has finished in FILE, for --resume\n"
@@ -37,6 +38,7 @@ enum long_only {
     WINDOW,
     TIMEOUT,
     RETRIES,
+    MEMORY,
     KEEP_GOING,
     FAIL_FAST,
     JOURNAL,
@@ -55,6 +57,7 @@ static const struct option long_options[] = {
     { "window", required_argument, NULL, WINDOW },
     { "timeout", required_argument, NULL, TIMEOUT },
     { "retries", required_argument, NULL, RETRIES },
+    { "memory", required_argument, NULL, MEMORY },
     { "keep-going", no_argument, NULL, KEEP_GOING },
     { "fail-fast", no_argument, NULL, FAIL_FAST },
     { "journal", required_argument, NULL, JOURNAL },
@@ -127,6 +130,12 @@ static int parse_timeout(struct options *o, const char *word)
     return wrong ? refuse("--timeout", word, wrong) : -1;
 }
 
+static int parse_memory(struct options *o, const char *word)
+{
+    const char *wrong = size_parse(word, &o->memory_bytes);
+    return wrong ? refuse("--memory", word, wrong) : -1;
+}
+
 static int parse_option(struct options *o, int option)
 {
     switch (option) {
@@ -140,6 +149,8 @@ static int parse_option(struct options *o, int option)
         return parse_count("--retries", optarg, 0, RETRIES_MAX, &o->retries);
     case TIMEOUT:
         return parse_timeout(o, optarg);
+    case MEMORY:
+        return parse_memory(o, optarg);
     case KEEP_GOING:
     case FAIL_FAST:
         o->fail_fast = option == FAIL_FAST;
@@ -184,6 +195,10 @@ static int check(const struct options *o, const struct job *job)
         say("--workers %u: fibers share one thread; --window says how many inputs are in progress "
             "at a time, --on threads uses more workers",
             o->workers);
+        return usage();
+    }
+    if (o->memory_bytes && o->on != PLAIT_PROCESSES && !job->takes_command) {
+        say("--memory limits processes: --on processes gives %s some of its own", job->name);
         return usage();
     }
     if (o->directory && !job->takes_directory) {

@@ -20,6 +20,7 @@ struct options {
     unsigned retries;
     int64_t timeout_ns;       /* 0: none */
     const char *timeout_text; /* as it was typed */
+    uint64_t memory_bytes;    /* 0: no limit */
     enum progress_mode progress;
     bool unordered, fail_fast, json;
     char separator;        /* of inputs on standard input */

@@ -77,9 +77,11 @@ static void notice(const struct plait_notice *n, void *arg)
 static int open_executor(struct run *r)
 {
     const struct options *o = r->options;
+    const struct plait_worker_options *worker = PLAIT_WORKER(.memory_limit_bytes = o->memory_bytes);
+    bool limited = o->memory_bytes && !r->job->takes_command; /* a command has a limit of its own */
     int error = plait_open(&r->ex, o->on, .workers = o->workers, .stack_bytes = STACK_BYTES,
                            .report_overflow = true, .notice = notice, .notice_arg = r,
-                           .grace_ns = r->job->grace_ns,
+                           .grace_ns = r->job->grace_ns, .worker = limited ? worker : NULL,
                            .tasks_per_worker = o->on == PLAIT_PROCESSES ? r->job->per_worker : 0);
     if (error < 0) {
         const char *why = plait_last_error();

@@ -24,6 +24,7 @@ enum { OUTPUT_MAX = 64 << 20 /* bytes that one command may print */ };
 /* The argument: this, then the words of the command, each with its NUL. */
 struct order {
     uint64_t descriptors; /* the command gets the limit that plait was started with */
+    uint64_t memory;      /* what it may map; 0: no limit */
     pid_t host;           /* the program itself; anywhere else is a worker process */
     uint32_t words;
 };
@@ -82,7 +83,8 @@ static void carry_out(struct command *c, const struct order *order, char **argv)
     struct outcome *o = &c->outcome;
     int error = plait_child_spawn(&c->child, argv, .in = PLAIT_CHILD_NULL, .out = PLAIT_CHILD_PIPE,
                                   .err = PLAIT_CHILD_PIPE, .descriptors = order->descriptors,
-                                  .tied = true, .grace_ns = TERM_NS, .output_max = OUTPUT_MAX);
+                                  .memory_bytes = order->memory, .tied = true, .grace_ns = TERM_NS,
+                                  .output_max = OUTPUT_MAX);
     if (error == -ECANCELED || error == -ETIMEDOUT) {
         o->cut = error;
     } else if (error < 0) {
@@ -174,6 +176,7 @@ static int prepare(const struct options *o)
     }
     order.words = (uint32_t)o->command_count;
     order.host = getpid();
+    order.memory = o->memory_bytes;
     bool names_input = false;
     for (size_t i = 0; i < o->command_count; i++)
         names_input |= strstr(o->command[i], "{}") != NULL;

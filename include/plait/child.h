@@ -37,6 +37,7 @@ struct plait_child_options {
     char *const *env;         /* "NAME=value", ends with NULL; default: the parent's */
     const char *directory;    /* its working directory; default: the parent's */
     uint64_t descriptors;     /* its soft limit of descriptors; default: the parent's */
+    uint64_t memory_bytes;    /* what it may map, its RLIMIT_AS; default: the parent's */
     int64_t grace_ns;         /* from SIGTERM to SIGKILL; default 500 ms; below 0: none */
     bool same_group;          /* stays in the parent's process group: only itself is signalled */
     bool tied;                /* the kernel kills it when the thread that starts it ends, also by

@@ -94,7 +94,8 @@ static int start_with(plait_child *c, struct ends *e)
                                 .own_group = !o->same_group,
                                 .tied = o->tied,
                                 .inherit_descriptors = o->inherit_descriptors,
-                                .descriptors = o->descriptors },
+                                .descriptors = o->descriptors,
+                                .memory = o->memory_bytes },
                        .child = c };
     int err = pl_strand_cancelled(pl_strand_current());
     return err < 0 ? err : plait_blocking(start, &s);

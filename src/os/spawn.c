@@ -91,15 +91,16 @@ static bool close_others(const struct pl_spawn *s)
     return true;
 }
 
-static bool limit_descriptors(const struct pl_spawn *s)
+// A soft limit; 0: as it is.
+static bool limit(int resource, uint64_t to)
 {
-    struct rlimit limit;
-    if (s->descriptors == 0)
+    struct rlimit l;
+    if (to == 0)
         return true;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+    if (getrlimit((__rlimit_resource_t)resource, &l) < 0)
         return false;
-    limit.rlim_cur = s->descriptors < limit.rlim_max ? s->descriptors : limit.rlim_max;
-    return setrlimit(RLIMIT_NOFILE, &limit) == 0;
+    l.rlim_cur = to < l.rlim_max ? to : l.rlim_max;
+    return setrlimit((__rlimit_resource_t)resource, &l) == 0;
 }
 
 static bool tie_to(pid_t parent)
@@ -116,8 +117,9 @@ static void become(const struct pl_spawn *s, pid_t parent, int report)
     if (report < FIRST_OTHER)
         report = fcntl(report, F_DUPFD_CLOEXEC, FIRST_OTHER);
     if (report >= 0 && (!s->own_group || setpgid(0, 0) == 0) && (!s->tied || tie_to(parent)) &&
-        place(s->fds) && close_others(s) && limit_descriptors(s) &&
-        (!s->directory || chdir(s->directory) == 0) && reset_signals())
+        place(s->fds) && close_others(s) && limit(RLIMIT_NOFILE, s->descriptors) &&
+        limit(RLIMIT_AS, s->memory) && (!s->directory || chdir(s->directory) == 0) &&
+        reset_signals())
         execvpe(s->argv[0], s->argv, s->env ? s->env : environ);
     int error = errno;
     while (write(report, &error, sizeof error) < 0 && errno == EINTR)

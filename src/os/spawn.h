@@ -16,6 +16,7 @@ struct pl_spawn {
     bool tied;                // it is killed when the thread that starts it ends
     bool inherit_descriptors; // those above 2 that are not close-on-exec stay open
     uint64_t descriptors;     // its soft RLIMIT_NOFILE; 0: this process's
+    uint64_t memory;          // its RLIMIT_AS; 0: this process's
 };
 
 /*

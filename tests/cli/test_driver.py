@@ -297,3 +297,13 @@ def many_descriptors():
                           "--on", "fibers", "--window", "200", "exec", *["0.5"] * 200, "--",
                           "sleep"], capture_output=True, timeout=60, check=False)
     same((got.returncode, got.stderr), (0, b""))
+
+
+@each
+def a_command_has_its_memory_limited(on):
+    take = "import sys; len(bytearray(int(sys.argv[1]) << 20)); print(sys.argv[1])"
+    got = plait("run", "--on", on, "--memory", "256M", "exec", "1", "400", "2", "--",
+                "python3", "-S", "-c", take)
+    same((got.status, got.out), (1, b"1\n2\n"))
+    inside("MemoryError", got.err.decode())
+    inside("plait: 400: exit status 1", got.err.decode())

@@ -367,3 +367,25 @@ def timeout_kills_what_does_not_cooperate():
     same((got.status, got.out), (1, b"a\nb\n"))
     inside("plait: s: no result within 200ms", got.err.decode())
     assert got.seconds < 5, got
+
+
+@test
+def a_worker_has_its_memory_limited():
+    module("greedy", """
+        #include <stdlib.h>
+        #include <string.h>
+        static int take(const struct plait_span *in, struct plait_buffer *out)
+        {
+            size_t bytes = (size_t)atol((const char *)in->data) << 20;
+            char *memory = malloc(bytes);
+            if (!memory) return -ENOMEM;
+            memset(memory, 1, bytes);
+            free(memory);
+            return plait_buffer_append(out, "fits\\n", 5);
+        }
+        PLAIT_TASK_BYTES(take);""")
+    words = ["run", "--on", "processes", "-j", "1"]
+    got = plait(*words, "--memory", "64M", "greedy.so:take", "1", "200", "2")
+    same((got.status, got.out.count(b"fits")), (1, 2))
+    inside("plait: 200: Cannot allocate memory", got.err.decode())
+    same(plait(*words, "greedy.so:take", "1", "200", "2").status, 0)

@@ -31,9 +31,9 @@ def help_of_run_lists_every_option():
     for words in (("help", "run"), ("run", "--help"), ("run", "-h")):
         got = plait(*words)
         same((got.status, got.err), (0, b""))
-        for name in ("--on", "--workers", "--window", "--timeout", "--retries", "--keep-going",
-                     "--fail-fast", "--progress", "--no-progress", "--json", "--unordered",
-                     "--null", "--output", "130"):
+        for name in ("--on", "--workers", "--window", "--timeout", "--retries", "--memory",
+                     "--keep-going", "--fail-fast", "--progress", "--no-progress", "--json",
+                     "--unordered", "--null", "--output", "--journal", "--resume", "130"):
             inside(name, got.out.decode())
 
 
@@ -74,6 +74,10 @@ def wrong_usage_is_2_and_says_why():
     refused("run", "--timeout", "2", "sha256", because="--timeout 2: a duration needs a unit")
     refused("run", "--timeout", "0s", "sha256", because="longer than nothing")
     refused("run", "--timeout", "2 parsecs", "sha256", because="not a unit of time")
+    refused("run", "--memory", "5", "sha256", because="--memory 5: a size needs a unit")
+    refused("run", "--memory", "lots", "sha256", because="--memory lots: not a size")
+    refused("run", "--memory", "1KM", "sha256", because="a size needs a unit")
+    refused("run", "--memory", "1M", "sha256", because="--on processes gives sha256 some of its")
     refused("run", "--timeout", "soon", "sha256", because="--timeout soon: not a duration")
     refused("run", "--on", "fibers", "-j", "2", "sha256", because="fibers share one thread")
     refused("run", "-o", "x", "sha256", "x", because="-o is an option of fetch")

@@ -8,8 +8,8 @@ import sys
 
 ROOT = pathlib.Path(os.environ["PLAIT_SOURCE"])
 MESON = {"b_sanitize", "b_lundef", "buildtype", "werror", "c_args", "prefix", "default_library"}
-WITH_VALUE = {"--on", "-j", "--workers", "--window", "--timeout", "--retries", "--journal", "-o",
-              "--output"}
+WITH_VALUE = {"--on", "-j", "--workers", "--window", "--timeout", "--retries", "--journal",
+              "--memory", "-o", "--output"}
 
 
 def anchors(path):
