@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "arch/sanitize.h"
 #include "base/bug.h"
 #include "os/alloc.h"
 #include "os/clock.h"
@@ -198,7 +197,7 @@ static int may_start(enum plait_start_method how)
         return pl_fail(-EINVAL,
                        "PLAIT_START_FORK in a task: the fork would be in the middle of it");
     unsigned threads = pl_process_threads();
-    return threads == 1 + PL_TSAN // the sanitizer's own
+    return threads == 1
                ? 0
                : pl_fail(
                      -EINVAL,

@@ -288,15 +288,15 @@ static void everything(enum plait_start_method how)
 
 TEST(opened_and_closed_with_everything, .limit_s = 120)
 {
-    bool forks = fork_is_possible();
     everything(PLAIT_START_ZYGOTE);
     int fds = count_fds(), mappings = count_mappings();
     for (int round = 0; round < 10; round++) {
         everything(PLAIT_START_ZYGOTE);
         everything(PLAIT_START_SPAWN);
-        if (forks)
+        if (fork_is_possible())
             everything(PLAIT_START_FORK);
     }
     CHECK_INT(count_fds(), ==, fds);
-    CHECK_INT(count_mappings() - mappings, <, 8);
+    if (!getenv("PLAIT_SANITIZER"))                    // whose own mappings grow
+        CHECK_INT(count_mappings(), <=, mappings + 8); // the allocator's arenas may
 }
