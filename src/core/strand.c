@@ -62,6 +62,15 @@ bool pl_wait_fire(struct pl_wait *w, enum pl_wait_state why)
     return true;
 }
 
+void pl_wait_fire_here(struct pl_wait *w, enum pl_wait_state why)
+{
+    /* Relaxed: waiter and firer are one thread. */
+    if (atomic_load_explicit(&w->state, memory_order_relaxed) != PL_WAIT_ARMED)
+        return;
+    atomic_store_explicit(&w->state, why, memory_order_relaxed);
+    pl_worker_ready(w->strand->worker, pl_fiber_of(w->strand));
+}
+
 /* Ends a wait early: at once, or when the operation behind it has ended. */
 static void end_wait(struct pl_wait *w, enum pl_wait_state why)
 {

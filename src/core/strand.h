@@ -70,6 +70,9 @@ static inline void pl_wait_init(struct pl_wait *w, struct pl_strand *s)
 /* Ends the wait; true when this call did. Any thread. */
 bool pl_wait_fire(struct pl_wait *w, enum pl_wait_state why);
 
+/* The same for a fiber's wait, on its worker's thread, that no other thread can end. */
+void pl_wait_fire_here(struct pl_wait *w, enum pl_wait_state why);
+
 /* Waits until w is fired, at most until the deadline (0 or PLAIT_NEVER: none), and not when the
  * strand is cancelled: then it returns PL_WAIT_CANCELLED, at once if it is already so and w has not
  * been fired. Call on the strand that w names. */

@@ -22,8 +22,16 @@
  *   one of the higher address backs off. A pending case leaves its list only when its select is
  *   decided or withdrawn, never because it was BUSY. Locks are taken one at a time, so there is no
  *   order among channels.
+ *
+ *   Most waits are a put or a get, of one case, and between fibers of one worker. Such a wait joins
+ *   the list under the lock under which it was tried, and is never BUSY. Who decides it holds that
+ *   lock, or is the waiter itself; where both are on one thread the words need no swap. And a fiber
+ *   that was woken by its own worker's thread runs when that has left the lock, so it need not take
+ *   it once more.
  */
 #include "base/bug.h"
+#include "core/park.h"
+#include "core/worker.h"
 #include "os/alloc.h"
 #include "sync/choice.h"
 #include <string.h>
@@ -49,6 +57,32 @@ static void list_remove(struct pl_waiting_list *l, struct pl_pending *p)
     p->link = NULL;
 }
 
+/* Whether the waiter is a lone one of this thread: nobody else can decide it meanwhile. */
+static bool is_here(const struct pl_pending *p)
+{
+    return p->alone && pl_this_worker && p->choice->wait.strand->worker == pl_this_worker;
+}
+
+static bool decide(struct pl_pending *p)
+{
+    if (!is_here(p))
+        return pl_choose(p->choice, p->index);
+    if (atomic_load_explicit(&p->choice->chosen, memory_order_relaxed) != PL_CHOICE_OPEN)
+        return false;
+    atomic_store_explicit(&p->choice->chosen, p->index, memory_order_relaxed);
+    return true;
+}
+
+/* Its value has been moved, or will never be. Under the lock. */
+static void go_on(struct pl_pending *p)
+{
+    p->by = pl_this_worker;
+    if (is_here(p))
+        pl_wait_fire_here(&p->choice->wait, PL_WAIT_WOKEN);
+    else
+        pl_wait_fire(&p->choice->wait, PL_WAIT_WOKEN);
+}
+
 /* The first waiter whose select is still open; it is decided now, and off the list. NULL: none, and
  * *again says that `self`, which is PL_CHOICE_BUSY (or NULL), must back off first. */
 static struct pl_pending *take_waiter(struct pl_waiting_list *l, const struct pl_choice *self,
@@ -56,7 +90,7 @@ static struct pl_pending *take_waiter(struct pl_waiting_list *l, const struct pl
 {
     struct pl_pending *p;
     while ((p = l->first)) {
-        if (self && p->choice > self) {
+        if (self && p->choice > self && !p->alone) {
             if (atomic_load(&p->choice->chosen) == PL_CHOICE_BUSY) {
                 *again = true;
                 return NULL;
@@ -68,7 +102,7 @@ static struct pl_pending *take_waiter(struct pl_waiting_list *l, const struct pl
             if (atomic_load(&p->choice->chosen) >= PL_CHOICE_BUSY &&
                 atomic_load(&p->choice->chosen) != PL_CHOICE_WITHDRAWN)
                 continue; /* it changed meanwhile */
-        } else if (pl_choose(p->choice, p->index)) {
+        } else if (decide(p)) {
             list_remove(l, p);
             return p;
         }
@@ -110,6 +144,17 @@ void plait_channel_free(plait_channel *c)
     pl_free_mem(c);
 }
 
+/* Under the lock. */
+static void finish_one(plait_channel *c)
+{
+    if (c->unfinished == 0)
+        PL_BUG("plait_channel_task_done() is called more often than values were put");
+    if (--c->unfinished > 0)
+        return;
+    __atomic_fetch_add(&c->finished, 1, __ATOMIC_SEQ_CST);
+    pl_unpark(&c->finished, UINT32_MAX);
+}
+
 /* Under the lock: 0, -EPIPE, -ENOMEM, -EAGAIN when it would have to wait, or AGAIN. */
 static int put_now(plait_channel *c, const void *value, const struct pl_choice *self)
 {
@@ -122,20 +167,20 @@ static int put_now(plait_channel *c, const void *value, const struct pl_choice *
     if (getter) {
         memcpy(getter->what->value, value, c->store.bytes);
         getter->what->code = 0;
-        plait_latch_add(&c->unfinished, 1);
-        pl_wait_fire(&getter->choice->wait, PL_WAIT_WOKEN);
+        c->unfinished++;
+        go_on(getter);
         return 0;
     }
     if (c->store.count == c->store.limit && !c->drops)
         return -EAGAIN;
     if (c->store.count == c->store.limit) {
         pl_store_drop(&c->store);
-        plait_latch_done(&c->unfinished, 1);
+        finish_one(c);
         c->missed++;
     }
     int e = pl_store_put(&c->store, value);
     if (e == 0)
-        plait_latch_add(&c->unfinished, 1);
+        c->unfinished++;
     return e;
 }
 
@@ -159,8 +204,8 @@ static int get_now(plait_channel *c, void *value, const struct pl_choice *self)
         else
             memcpy(value, putter->what->value, c->store.bytes), putter->what->code = 0;
         if (putter->what->code == 0)
-            plait_latch_add(&c->unfinished, 1);
-        pl_wait_fire(&putter->choice->wait, PL_WAIT_WOKEN);
+            c->unfinished++;
+        go_on(putter);
         return 0;
     }
     return stored ? 0 : c->closed ? -EPIPE : -EAGAIN;
@@ -216,20 +261,38 @@ void pl_channel_withdraw(struct pl_pending *p)
     pl_unlock(&k->channel->lock);
 }
 
+/* Joins the list, and waits. Enters with the lock held, and returns without. */
+static PL_NOINLINE int wait_alone(plait_channel *c, void *value, int what)
+{
+    bool get = what == PLAIT_CASE_GET;
+    struct pl_strand *s = pl_strand_current();
+    struct plait_case k = { .channel = c, .value = value };
+    struct pl_choice choice;
+    struct pl_pending p = { .choice = &choice, .what = &k, .alone = true };
+    k.what = what;
+    atomic_init(&choice.chosen, PL_CHOICE_OPEN);
+    pl_wait_init(&choice.wait, s);
+    list_add(get ? &c->getters : &c->putters, &p);
+    pl_unlock(&c->lock);
+    enum pl_wait_state why = pl_wait(&choice.wait, PLAIT_NEVER);
+    if (why == PL_WAIT_WOKEN && p.by && p.by == s->worker)
+        return k.code;
+    bool mine = why != PL_WAIT_WOKEN && pl_choose(&choice, PL_CHOICE_WITHDRAWN);
+    pl_channel_withdraw(&p);
+    return mine ? pl_strand_code(s) : k.code;
+}
+
 static int put_or_get(plait_channel *c, void *value, int what)
 {
-    struct plait_case k = { .channel = c, .value = value };
-    k.what = what;
     pl_strand_point();
-    int e = pl_channel_try(&k);
-    if (e != -EAGAIN)
-        return e;
-    struct pl_pending pending;
-    struct pl_select wait = {
-        .cases = &k, .pending = &pending, .n = 1, .timer = 1, .deadline = PLAIT_NEVER
-    };
-    e = pl_select_wait(&wait);
-    return e < 0 ? e : k.code;
+    if (PL_UNLIKELY(c->broadcast != NULL) && what == PLAIT_CASE_PUT)
+        return -EPERM;
+    pl_lock(&c->lock);
+    int e = what == PLAIT_CASE_GET ? get_now(c, value, NULL) : put_now(c, value, NULL);
+    if (e == -EAGAIN)
+        return wait_alone(c, value, what);
+    pl_unlock(&c->lock);
+    return e;
 }
 
 int plait_put(plait_channel *c, const void *value)
@@ -260,7 +323,7 @@ static void refuse(struct pl_waiting_list *l)
     bool again;
     while ((p = take_waiter(l, NULL, &again))) {
         p->what->code = -EPIPE;
-        pl_wait_fire(&p->choice->wait, PL_WAIT_WOKEN);
+        go_on(p);
     }
 }
 
@@ -302,10 +365,17 @@ size_t plait_channel_count(plait_channel *c)
 
 void plait_channel_task_done(plait_channel *c)
 {
-    plait_latch_done(&c->unfinished, 1);
+    pl_lock(&c->lock);
+    finish_one(c);
+    pl_unlock(&c->lock);
 }
 
 int plait_channel_join(plait_channel *c, int64_t deadline)
 {
-    return plait_latch_wait(&c->unfinished, deadline);
+    pl_lock(&c->lock);
+    uint32_t finished = c->finished;
+    bool none = c->unfinished == 0;
+    pl_unlock(&c->lock);
+    int e = none ? 0 : pl_park(&c->finished, finished, deadline, NULL);
+    return e == -EAGAIN ? 0 : e;
 }

@@ -25,6 +25,8 @@ struct pl_pending {
     struct pl_choice *choice;
     struct plait_case *what;
     uint32_t index;
+    bool alone;           /* the only case of its select */
+    struct pl_worker *by; /* whose thread has fired the wait; NULL: a plain thread, or nobody */
 };
 
 struct pl_waiting_list {
@@ -36,7 +38,8 @@ struct plait_channel {
     bool closed;
     struct pl_store store;
     struct pl_waiting_list getters, putters;
-    plait_latch unfinished;
+    uint64_t unfinished; /* values that were put, and for which nobody called task_done */
+    uint32_t finished;   /* how often there were none: who joins parks on it */
 
     /* A subscription (broadcast.c); else zero. */
     struct plait_broadcast *broadcast;
