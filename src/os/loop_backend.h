@@ -17,6 +17,7 @@
  *   POLLING   (io_uring) the request in the kernel is a poll, after which the operation itself is
  *             submitted again
  *   LINKED    (io_uring) in state RING and linked in the backlog: its cancel request found no room
+ *   SOUGHT    (io_uring) in state RING and listed: its cancel request is on its way
  *   AS_SOCKET (io_uring) the request is a recv or send in place of a read or write
  */
 #ifndef PL_OS_LOOP_BACKEND_H
@@ -35,6 +36,7 @@ enum {
     PL_OP_POLLING = 32,
     PL_OP_LINKED = 64,
     PL_OP_AS_SOCKET = 128,
+    PL_OP_SOUGHT = 256,
 };
 
 struct pl_loop_vtable {

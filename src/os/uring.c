@@ -18,7 +18,12 @@
  *     on the architectures served (larger ones are handed out only on request).
  *
  *   Every operation has at most one request in the kernel, and is finished only by that request's
- *   completion. Cancel requests carry no pointer: the two completions may come in either order.
+ *   completion. Cancel requests are known by the tag of what they look for, never followed as a
+ *   pointer: the two completions may come in either order.
+ *
+ *   A cancel request may miss a request that the kernel has in its hands just then, between a poll
+ *   of its own and the next attempt. So operations whose cancel request is on its way are listed,
+ *   and one that is still there when its cancel request found nothing is looked for again.
  *
  *   No room in the submission queue: the queue is submitted; where the kernel does not take it
  *   (EBUSY: its completion queue has overflowed, EAGAIN: out of memory) the operation waits in a
@@ -87,9 +92,29 @@ static bool submit_cancel(struct pl_loop *l, struct uring *u, struct pl_op *op)
     sqe->opcode = IORING_OP_ASYNC_CANCEL;
     sqe->fd = -1;
     sqe->addr = op->tag;
-    sqe->user_data = TAG_CANCEL;
+    sqe->user_data = op->tag | TAG_CANCEL;
     sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+    // Looking for room may have reaped the operation, or its place in the backlog.
+    if ((op->state & PL_OP_STATE_MASK) != PL_OP_RING)
+        return true;
+    if (op->state & PL_OP_LINKED)
+        pl_op_list_remove(&u->backlog, op);
+    op->state = (op->state & ~(unsigned)PL_OP_LINKED) | PL_OP_SOUGHT;
+    pl_op_list_add(&u->sought, op);
     return true;
+}
+
+// A cancel request found nothing with that tag: what is still there is looked for again.
+static void missed(struct uring *u, uint64_t tag)
+{
+    struct pl_op *op = u->sought.first;
+    while (op && op->tag != tag)
+        op = op->next;
+    if (!op)
+        return; // it has completed
+    pl_op_list_remove(&u->sought, op);
+    op->state = (op->state & ~(unsigned)PL_OP_SOUGHT) | PL_OP_LINKED;
+    pl_op_list_add(&u->backlog, op);
 }
 
 static void finish(struct pl_loop *l, struct uring *u, struct pl_op *op, int64_t result)
@@ -139,11 +164,8 @@ void pl_uring_drain_backlog(struct pl_loop *l, struct uring *u)
         bool taken = linked ? submit_cancel(l, u, op) : submit(l, u, op);
         if (!taken && u->backlog.first == op)
             return;
-        if (!taken)
-            continue;
-        if (u->backlog.first == op)
+        if (taken && !linked && u->backlog.first == op)
             pl_op_list_remove(&u->backlog, op);
-        op->state &= ~(unsigned)PL_OP_LINKED;
     }
 }
 
@@ -179,6 +201,10 @@ static void completed(struct pl_loop *l, struct uring *u, struct pl_op *op, int 
     if (PL_UNLIKELY(op->state & PL_OP_LINKED)) {
         pl_op_list_remove(&u->backlog, op);
         op->state &= ~(unsigned)PL_OP_LINKED;
+    }
+    if (PL_UNLIKELY(op->state & PL_OP_SOUGHT)) {
+        pl_op_list_remove(&u->sought, op);
+        op->state &= ~(unsigned)PL_OP_SOUGHT;
     }
     if (op->code == PL_OP_POLL && result > 0 && (result & (POLLPRI | POLLRDBAND))) {
         // A wake-up names these two whenever anything arrives; only asking tells whether they are
@@ -241,7 +267,11 @@ static void ours(struct uring *u, const struct io_uring_cqe *cqe)
     case TAG_TIMER:
         u->timer_in_ring = false;
         break;
-    default: // a cancel request or timer update that found nothing or came too late; a no-op
+    case TAG_CANCEL:
+        if (cqe->res == -ENOENT)
+            missed(u, cqe->user_data & ~(uint64_t)TAG_MASK);
+        break;
+    default: // a timer update that came too late; a no-op
         break;
     }
 }

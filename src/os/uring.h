@@ -38,6 +38,7 @@ struct uring {
     bool timer_in_ring;     // a timer for foreign loops has been submitted and has not fired
     int64_t timer_deadline; // its deadline
     struct pl_op_list backlog;
+    struct pl_op_list sought; // their cancel request is on its way
 
     void *rings;
     size_t rings_bytes, sqes_bytes;
