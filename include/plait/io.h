@@ -73,7 +73,7 @@ PLAIT_API ssize_t plait_io_recv_fds(int fd, void *data, size_t bytes, int *fds, 
 PLAIT_API int plait_io_shutdown(int fd, int how);
 
 /* accept: a connected descriptor (close-on-exec); address and length may be NULL. flags:
- * SOCK_NONBLOCK. connect: 0 when connected. */
+ * SOCK_NONBLOCK. connect: 0 when connected; waits for room in the backlog of a Unix socket too. */
 PLAIT_API int plait_io_accept(int fd, struct sockaddr *address, socklen_t *length, int flags);
 PLAIT_API int plait_io_connect(int fd, const struct sockaddr *address, socklen_t length);
 

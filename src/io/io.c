@@ -195,7 +195,17 @@ int plait_io_connect(int fd, const struct sockaddr *address, socklen_t length)
     struct operation o = {
         .op = { .code = PL_OP_CONNECT, .fd = fd, .dest = address, .destlen = length }
     };
-    return (int)perform(&o);
+    /* A Unix socket whose peer's backlog is full: no event tells that there is room again. */
+    int64_t pause = 50 * PLAIT_MICROSECOND;
+    int r;
+    while ((r = (int)perform(&o)) == -EAGAIN && address->sa_family == AF_UNIX) {
+        int e = plait_sleep(pause);
+        if (e < 0)
+            return e;
+        if (pause < 10 * PLAIT_MILLISECOND)
+            pause *= 2;
+    }
+    return r;
 }
 
 int plait_io_open(const char *path, int flags, unsigned mode)
