@@ -89,14 +89,16 @@ static enum pl_wait_state wait_state(struct pl_wait *w)
 void pl_wait_uninterrupted(struct pl_wait *w)
 {
     struct pl_strand *s = w->strand;
+    pl_strand_checkpoint(s);
     if (s->worker) {
         /* Also when it was fired already: who fires makes the fiber ready, exactly once. */
         pl_fiber_suspend(pl_fiber_of(s));
         PL_ASSERT(wait_state(w) != PL_WAIT_ARMED);
-        return;
+    } else {
+        while (wait_state(w) == PL_WAIT_ARMED)
+            pl_futex_wait(&w->state, PL_WAIT_ARMED, PL_FOREVER);
     }
-    while (wait_state(w) == PL_WAIT_ARMED)
-        pl_futex_wait(&w->state, PL_WAIT_ARMED, PL_FOREVER);
+    pl_strand_checkpoint(s);
 }
 
 /* On the worker's own stack. */
@@ -156,7 +158,7 @@ static enum pl_wait_state wait_thread(struct pl_wait *w, struct timer *t, struct
     return wait_state(w);
 }
 
-enum pl_wait_state pl_wait(struct pl_wait *w, int64_t deadline)
+static enum pl_wait_state wait_until(struct pl_wait *w, int64_t deadline)
 {
     return pl_wait_watching(w, deadline, NULL);
 }
@@ -176,6 +178,15 @@ enum pl_wait_state pl_wait_watching(struct pl_wait *w, int64_t deadline, struct 
         t.why = PL_WAIT_CANCELLED;
     }
     return s->worker ? wait_fiber(w, &t) : wait_thread(w, &t, watch);
+}
+
+enum pl_wait_state pl_wait(struct pl_wait *w, int64_t deadline)
+{
+    struct pl_strand *s = w->strand;
+    pl_strand_checkpoint(s);
+    enum pl_wait_state state = wait_until(w, deadline);
+    pl_strand_checkpoint(s);
+    return state;
 }
 
 /* `code`, or -ETIMEDOUT where that is 0 and the deadline has passed. */
@@ -229,6 +240,7 @@ int pl_strand_marked_slow(struct pl_strand *s)
 
 int pl_strand_cancelled(struct pl_strand *s)
 {
+    pl_strand_checkpoint(s);
     return or_expired(s, pl_strand_marked(s));
 }
 
@@ -279,5 +291,6 @@ int pl_strand_yield(struct pl_strand *s)
         return 0;
     }
     pl_fiber_yield(pl_fiber_of(s));
+    pl_strand_checkpoint(s);
     return 0;
 }

@@ -21,6 +21,7 @@
 #define PL_CORE_STRAND_H
 
 #include "core/cancel.h"
+#include "os/fault.h"
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -124,6 +125,15 @@ enum plait_reason pl_strand_reason(const struct pl_strand *s, const struct pl_ca
 
 /* 0, -ECANCELED or -ETIMEDOUT: looks at the clock, and marks a deadline that has passed. */
 int pl_strand_cancelled(struct pl_strand *s);
+
+/* Where a cancel can come between two steps of a strand that something can cancel: a look whether
+ * it has come, the beginning of a wait, and the return from one. Tests cancel at each
+ * (os/fault.h); nothing but in a cruel build. */
+static inline void pl_strand_checkpoint(const struct pl_strand *s)
+{
+    if (s->cancel)
+        pl_fault_checkpoint();
+}
 
 /* Lets the others of its worker go first. 0, or why it is cancelled. */
 int pl_strand_yield(struct pl_strand *s);

@@ -41,6 +41,36 @@ bool pl_fault_fired(enum pl_fault_kind kind)
     return atomic_load(&fired[kind]);
 }
 
+static struct {
+    _Atomic bool counting;
+    _Atomic unsigned passed;
+    unsigned nth; // from here on written before `counting` is set
+    void (*fn)(void *arg);
+    void *arg;
+} checkpoints;
+
+void pl_fault_checkpoint(void)
+{
+    if (atomic_load(&checkpoints.counting) &&
+        atomic_fetch_add(&checkpoints.passed, 1) + 1 == checkpoints.nth)
+        checkpoints.fn(checkpoints.arg);
+}
+
+void pl_fault_at_checkpoint(unsigned nth, void (*fn)(void *arg), void *arg)
+{
+    atomic_store(&checkpoints.passed, 0);
+    checkpoints.nth = nth;
+    checkpoints.fn = fn;
+    checkpoints.arg = arg;
+    atomic_store(&checkpoints.counting, true);
+}
+
+unsigned pl_fault_checkpoints_end(void)
+{
+    atomic_store(&checkpoints.counting, false);
+    return atomic_load(&checkpoints.passed);
+}
+
 static void arm_from(const char *variable, enum pl_fault_kind kind, int errno_value)
 {
     const char *text = getenv(variable);
