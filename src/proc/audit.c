@@ -11,9 +11,12 @@
  *   So, a few times a second while tasks are in flight, the supervisor looks at each worker that
  *   has made no progress since it last looked: it rings and reaps as if it had been told to, and
  *   calls the roll. The worker's listener answers with the slots that its dispatchers are at, from
- *   memory that is not shared. A worker that has room to run more than it does, and still makes no
- *   progress until the next look, has lost what it was given, and is killed; its death then settles
- *   everything (hands.c).
+ *   memory that is not shared, and with how often its taker has searched the ring and found
+ *   nothing. A worker that has room to run more than it does, and has searched from beginning to
+ *   end since it was rung, has lost what it was given, and is killed; its death then settles
+ *   everything (hands.c). Time alone proves little: on a busy machine a healthy worker may not have
+ *   run since. But a dispatcher that waits for an argument which was lost does not search, so after
+ *   many looks without any progress the roll alone counts.
  *
  *   A worker that does not answer (it is stopped, or the machine is very busy) is left alone: that
  *   is what timeouts are for.
@@ -27,6 +30,10 @@
 #include "os/ipc.h"
 
 #define AUDIT_NS (250 * PL_MILLISECOND)
+
+// Searches of which one has begun after the first answer, and looks after which none is needed.
+#define SEARCHES 2
+#define LOOKS    20
 
 void pl_audit_wake(struct pl_pool *p)
 {
@@ -45,6 +52,12 @@ static unsigned count_slots(const uint64_t *slots)
 static bool on_the_roll(const struct pl_hand *h, unsigned slot)
 {
     return h->roll[slot / 64] >> slot % 64 & 1;
+}
+
+// Whether its taker has had the time to find what there is.
+static bool has_searched(const struct pl_hand *h)
+{
+    return h->roll_calls >= LOOKS || h->roll_searches - h->roll_searches_before >= SEARCHES;
 }
 
 // Whether a task in flight is neither being run nor legitimately waiting behind one that is.
@@ -67,9 +80,10 @@ static void audit_hand(struct pl_hand *h)
     h->audit_work_at = h->work_at;
     if (!still || h->inflight == 0) {
         h->roll_called = h->roll_answered = false;
+        h->roll_calls = h->roll_answers = 0;
         return;
     }
-    if (h->roll_answered && has_lost_one(h)) {
+    if (h->roll_answered && has_searched(h) && has_lost_one(h)) {
         pl_hand_kill(
             h, "it lost a task that it was given: it has overwritten the memory that it shares "
                "with the program");
@@ -77,6 +91,7 @@ static void audit_hand(struct pl_hand *h)
     }
     h->roll_answered = false;
     h->roll_called = true;
+    h->roll_calls++;
     struct pl_message m = { .kind = PL_MESSAGE_ROLL };
     (void)pl_socket_send(h->socket, &m, sizeof m, NULL, 0); // no answer, no verdict
     if (h->channel == h->pool->leader_on)
@@ -92,6 +107,9 @@ void pl_audit_answer(struct pl_hand *h, const struct pl_message *m)
 {
     for (unsigned i = 0; i < PL_SLOTS / 64; i++)
         h->roll[i] = m->slots[i];
+    if (!h->roll_answers++)
+        h->roll_searches_before = m->count;
+    h->roll_searches = m->count;
     h->roll_answered = h->roll_called;
 }
 

@@ -111,6 +111,7 @@ static void reset_books(struct pl_hand *h)
     h->work_at = h->done_at = PL_RING_START;
     h->served = h->audit_served = 0;
     h->roll_called = h->roll_answered = false;
+    h->roll_calls = h->roll_answers = 0;
     h->free_count = 0;
     for (unsigned slot = 0; slot < PL_SLOTS; slot++)
         pl_flight_free(h, &h->flights[PL_SLOTS - 1 - slot]);

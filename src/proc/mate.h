@@ -44,7 +44,8 @@ struct pl_mate {
     const struct pl_setup *setup; // or NULL
     int stderr_pipe;              // or -1: stderr is not captured
     _Atomic bool stopping;
-    _Atomic bool prepared; // the initializer has run
+    _Atomic uint32_t searches; // of the taker that found nothing; for the roll
+    _Atomic bool prepared;     // the initializer has run
 
     // The taker's.
     uint32_t work_at, done_at;

@@ -122,6 +122,8 @@ struct pl_hand {
     uint64_t audit_served; // audit.c: as it last looked
     uint32_t audit_work_at;
     bool roll_called, roll_answered;
+    unsigned roll_calls, roll_answers;            // since it last made progress
+    uint32_t roll_searches_before, roll_searches; // in the first answer since then, and the last
     uint64_t roll[PL_SLOTS / 64];
     unsigned free_count;
     uint8_t free[PL_SLOTS];

@@ -191,6 +191,8 @@ int pl_mate_next(struct pl_mate *m)
         m->host_slept = false;
         while ((slot = at_once ? -1 : doze(m)) < 0 && !atomic_load(&m->stopping)) {
             int64_t asleep_at = m->now;
+            // Only the taker adds to it.
+            atomic_store_explicit(&m->searches, m->searches + 1, memory_order_relaxed);
             at_once = false;
             sleep_until_rung(m);
             // Had it dozed on, it would have been awake in time; or it would have dozed for

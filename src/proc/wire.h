@@ -62,7 +62,7 @@ struct pl_message {
     int32_t signal; // DIED: as in struct pl_exit
     int32_t status;
     uint32_t core;
-    uint32_t count; // HELLO: tasks in the table
+    uint32_t count; // HELLO: tasks in the table; ROLL: how often the taker has found nothing
     uint64_t bytes; // SETUP: of the options; HELLO: of the table; CARGO: of the memory
     int64_t cpu_ns;
     int64_t max_rss;

@@ -77,6 +77,7 @@ static const struct plait_task dispatch_task = { .size = sizeof(struct plait_tas
 static void answer_roll(struct pl_mate *m)
 {
     struct pl_message answer = { .kind = PL_MESSAGE_ROLL };
+    answer.count = atomic_load_explicit(&m->searches, memory_order_relaxed);
     if (!atomic_load(&m->prepared))
         return; // the initializer runs: what was handed out already waits for it
     for (unsigned i = 0; i < m->dispatchers; i++) {
