@@ -158,12 +158,7 @@ static enum pl_wait_state wait_thread(struct pl_wait *w, struct timer *t, struct
     return wait_state(w);
 }
 
-static enum pl_wait_state wait_until(struct pl_wait *w, int64_t deadline)
-{
-    return pl_wait_watching(w, deadline, NULL);
-}
-
-enum pl_wait_state pl_wait_watching(struct pl_wait *w, int64_t deadline, struct pl_watch *watch)
+static enum pl_wait_state wait_until(struct pl_wait *w, int64_t deadline, struct pl_watch *watch)
 {
     struct pl_strand *s = w->strand;
     if (wait_state(w) != PL_WAIT_ARMED) {
@@ -180,13 +175,18 @@ enum pl_wait_state pl_wait_watching(struct pl_wait *w, int64_t deadline, struct 
     return s->worker ? wait_fiber(w, &t) : wait_thread(w, &t, watch);
 }
 
-enum pl_wait_state pl_wait(struct pl_wait *w, int64_t deadline)
+enum pl_wait_state pl_wait_watching(struct pl_wait *w, int64_t deadline, struct pl_watch *watch)
 {
     struct pl_strand *s = w->strand;
     pl_strand_checkpoint(s);
-    enum pl_wait_state state = wait_until(w, deadline);
+    enum pl_wait_state state = wait_until(w, deadline, watch);
     pl_strand_checkpoint(s);
     return state;
+}
+
+enum pl_wait_state pl_wait(struct pl_wait *w, int64_t deadline)
+{
+    return pl_wait_watching(w, deadline, NULL);
 }
 
 /* `code`, or -ETIMEDOUT where that is 0 and the deadline has passed. */
