@@ -4,7 +4,8 @@
 //
 // Descriptors are ordinary ones; their O_NONBLOCK flag does not matter and is not changed. A
 // partial transfer returns the count; what cancels shows at the next call. Each call returns a
-// negative errno as the system call of that name does.
+// negative errno as the system call of that name does. A plain thread that waits in a scope needs a
+// descriptor for that: -EMFILE, -ENFILE.
 #ifndef PLAIT_IO_H
 #define PLAIT_IO_H
 

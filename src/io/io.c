@@ -5,9 +5,10 @@
  * DESIGN
  *   An operation is first tried at once, without the loop, where that can succeed without blocking;
  *   if it would block, a fiber starts it in its worker's loop and suspends, and a plain thread
- *   blocks in it. The record lives in the frame: a fiber does not leave before its completion was
- *   reaped. Cancelling therefore only asks the loop to end the operation; if it completed all the
- *   same its result counts, and the cancellation shows at the next call.
+ *   blocks in it: in poll(2), beside a bell that a canceller rings, where it is in a scope. The
+ *   record lives in the frame: a fiber does not leave before its completion was reaped. Cancelling
+ *   therefore only asks the loop to end the operation; if it completed all the same its result
+ *   counts, and the cancellation shows at the next call.
  *   A fiber whose operations always succeed at once gives way when its worker's credit is used up.
  */
 #include <plait/io.h>
@@ -16,6 +17,7 @@
 #include "core/sched.h"
 #include "io/perform.h"
 #include "os/clock.h"
+#include "os/ipc.h"
 #include <fcntl.h>
 #include <plait/fiber.h>
 #include <plait/scope.h>
@@ -56,14 +58,44 @@ static int block(void *arg)
     return 0;
 }
 
+/* A plain thread that waits in poll(2) for the descriptor, and for whoever cancels it. */
+struct watched {
+    struct pl_watch watch;
+    struct pollfd fds[2];
+    struct operation *operation;
+    bool done;
+};
+
+static void look_again(struct pl_watch *watch)
+{
+    struct watched *w = PL_CONTAINER(watch, struct watched, watch);
+    w->done = w->fds[1].revents != 0 && pl_op_go_on(&w->operation->op);
+    if (w->done)
+        pl_wait_fire(&w->operation->wait, PL_WAIT_WOKEN);
+}
+
 static int64_t on_thread(struct operation *o)
 {
-    int64_t ambient = plait_deadline(), own = o->deadline;
-    if (ambient < own)
-        o->deadline = ambient;
-    block(o);
-    o->deadline = own;
-    return o->op.result == -ETIMEDOUT || o->op.result == -ECANCELED ? ended_early(o) : o->op.result;
+    if (!o->strand->cancel) { /* nobody can */
+        block(o);
+        return o->op.result;
+    }
+    if (pl_op_begin(&o->op))
+        return o->op.result;
+    pl_wait_init(&o->wait, o->strand);
+    int bell = pl_bell_new();
+    if (bell < 0)
+        return bell;
+    o->wait.bell = bell;
+    struct watched w = { .operation = o };
+    w.fds[0] = (struct pollfd){ .fd = bell, .events = POLLIN };
+    w.fds[1] = (struct pollfd){ .fd = o->op.fd, .events = pl_op_poll_events(&o->op) };
+    w.watch = (struct pl_watch){ w.fds, 2, look_again };
+    enum pl_wait_state why = pl_wait_watching(&o->wait, o->deadline, &w.watch);
+    pl_fd_close(bell);
+    if (w.done)
+        return o->op.result;
+    return why == PL_WAIT_TIMEOUT ? -ETIMEDOUT : pl_strand_code(o->strand);
 }
 
 static int64_t on_fiber(struct operation *o)

@@ -263,4 +263,12 @@ bool pl_op_polled(struct pl_op *op);
  */
 void pl_op_block(struct pl_op *op, int64_t deadline);
 
+/*
+ * The same in steps, for a thread that waits for other things too. begin, and then go_on each time
+ * when poll(2) has reported one of the events: true: completed, result is set.
+ */
+bool pl_op_begin(struct pl_op *op);
+bool pl_op_go_on(struct pl_op *op);
+short pl_op_poll_events(const struct pl_op *op);
+
 #endif

@@ -151,9 +151,6 @@ int64_t pl_op_connect_start(const struct pl_op *op);
 // Whether the operation is of the kind that waits until its descriptor is ready.
 bool pl_op_waits(const struct pl_op *op);
 
-// What poll(2) must report before the operation is worth another attempt.
-short pl_op_poll_events(const struct pl_op *op);
-
 // Whether -EAGAIN is the answer that the caller asked for (MSG_DONTWAIT).
 bool pl_op_wants_eagain(const struct pl_op *op);
 

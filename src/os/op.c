@@ -440,32 +440,39 @@ static int wait_ready(int fd, short events, int64_t deadline)
     }
 }
 
-void pl_op_block(struct pl_op *op, int64_t deadline)
+bool pl_op_begin(struct pl_op *op)
 {
+    int64_t r;
     if (!pl_op_waits(op)) {
         op->result = pl_op_perform(op);
-        return;
+        return true;
     }
-    int64_t r;
     if (op->code == PL_OP_CONNECT) {
-        r = pl_op_connect_start(op);
-        if (r != -EINPROGRESS) {
-            op->result = r;
-            return;
-        }
-        r = -EAGAIN;
-    } else {
-        r = pl_op_attempt(op);
+        op->result = r = pl_op_connect_start(op);
+        return r != -EINPROGRESS;
     }
+    r = pl_op_attempt(op);
     bool transfers = op->code == PL_OP_READ || op->code == PL_OP_WRITE || op->code == PL_OP_READV ||
                      op->code == PL_OP_WRITEV;
-    if (r == -EAGAIN && transfers && pl_fd_is_file(op->fd)) {
-        op->result = pl_op_perform(op);
-        return;
-    }
-    while (r == -EAGAIN && !pl_op_wants_eagain(op)) {
-        int err = wait_ready(op->fd, pl_op_poll_events(op), deadline);
-        r = err ? err : pl_op_attempt(op);
-    }
+    if (r == -EAGAIN && transfers && pl_fd_is_file(op->fd))
+        r = pl_op_perform(op);
     op->result = r;
+    return r != -EAGAIN || pl_op_wants_eagain(op);
+}
+
+bool pl_op_go_on(struct pl_op *op)
+{
+    op->result = pl_op_attempt(op);
+    return op->result != -EAGAIN;
+}
+
+void pl_op_block(struct pl_op *op, int64_t deadline)
+{
+    bool done = pl_op_begin(op);
+    while (!done) {
+        int err = wait_ready(op->fd, pl_op_poll_events(op), deadline);
+        if (err < 0)
+            op->result = err;
+        done = err < 0 || pl_op_go_on(op);
+    }
 }
