@@ -151,8 +151,12 @@ void pl_sigpipe_leave(struct pl_sigpipe guard)
 
 static ssize_t write_quietly(int fd, const struct iovec *iov, int count, int64_t offset, int flags)
 {
-    if (pl_rwf_nosignal())
-        return pwritev2(fd, iov, count, offset, flags | RWF_NOSIGNAL);
+    if (pl_rwf_nosignal()) {
+        ssize_t n = pwritev2(fd, iov, count, offset, flags | RWF_NOSIGNAL);
+        // Old drivers, such as /dev/full's, take no flags at all, and so not this one either.
+        if (n >= 0 || errno != EOPNOTSUPP || flags != 0)
+            return n;
+    }
     struct pl_sigpipe guard = pl_sigpipe_enter();
     ssize_t n = pwritev2(fd, iov, count, offset, flags);
     int err = errno;

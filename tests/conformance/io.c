@@ -34,6 +34,17 @@ static int temporary_file(void)
 
 // ---- checks ------------------------------------------------------------------------------------
 
+// A driver that takes none of the flags which keep a write from blocking or from a signal.
+static void an_old_driver(void)
+{
+    struct iovec part = { "x", 1 };
+    int fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    CHECK(fd >= 0);
+    CHECK_INT(plait_io_write(fd, "x", 1), ==, -ENOSPC);
+    CHECK_INT(plait_io_writev(fd, &part, 1), ==, -ENOSPC);
+    CHECK_INT(plait_io_close(fd), ==, 0);
+}
+
 static void files(void)
 {
     char text[32] = "";
@@ -194,8 +205,13 @@ static void polling(void)
 static const struct check {
     const char *name;
     void (*fn)(void);
-} checks[] = { { "files", files }, { "opening", opening },         { "errors", errors },
-               { "flags", flags }, { "connections", connections }, { "polling", polling } };
+} checks[] = { { "files", files },
+               { "opening", opening },
+               { "errors", errors },
+               { "flags", flags },
+               { "connections", connections },
+               { "polling", polling },
+               { "an old driver", an_old_driver } };
 enum { CHECKS = sizeof checks / sizeof *checks };
 
 static int perform(const int *which, void *out)
