@@ -116,5 +116,5 @@ int main(int count, char **words)
     plait_channel_free(found);
     plait_channel_free(loaded);
     plait_close(ex);
-    return e < 0 ? 2 : 0;
+    return e < 0 || fflush(stdout) != 0 ? 2 : 0;
 }

@@ -111,5 +111,5 @@ int main(int count, char **words)
         plait_go(&s, NULL, download, { words[i] });
     int e = plait_scope_end(&s);
     plait_close(ex);
-    return e < 0 || failed > 0;
+    return e < 0 || failed > 0 || fflush(stdout) != 0;
 }

@@ -9,7 +9,6 @@
 #include <string.h>
 
 enum { FILES = 256, LONGEST_LINE = 1 << 20 };
-
 struct file {
     char path[4096];
 };
@@ -24,7 +23,8 @@ struct search {
 
 static void complain(struct search *s, const char *path, int error)
 {
-    fprintf(stderr, "findgrep: %s: %s\n", path, plait_strerror(error));
+    if (error != -ECANCELED) /* then printing has failed, of which main() tells */
+        fprintf(stderr, "findgrep: %s: %s\n", path, plait_strerror(error));
     s->failed++;
 }
 

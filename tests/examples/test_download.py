@@ -2,11 +2,12 @@
 """download: whole files or none, and no faster than it was told."""
 import os
 import pathlib
+import subprocess
 import time
 
 import program
 import web
-from harness import inside, same, test
+from harness import Skip, inside, same, test
 
 BYTES = bytes(range(256))
 
@@ -59,6 +60,20 @@ def leaves_alone_what_another_download_writes():
         got, _ = fetch(server, 1000000, "/bytes/5")
     same((got.returncode, got.stdout), (1, b"/bytes/5: File exists\n"))
     same(pathlib.Path("5.part").read_text(), "of somebody else")
+
+
+@test
+def keeps_nothing_on_a_disk_that_is_full():
+    os.mkdir("disk")
+    mount = "mount -t tmpfs -o size=64k none disk 2>/dev/null || exit 77; cd disk;"
+    with web.Server() as server:
+        words = [program.path("download"), "100000000", server.url.removeprefix("http://"),
+                 "/bytes/300000"]
+        got = subprocess.run(["unshare", "--mount", "sh", "-c", mount + ' "$@"; echo $?; ls', "sh",
+                              *words], capture_output=True, timeout=program.LIMIT, check=False)
+    if got.returncode == 77 or b"unshare" in got.stderr:
+        raise Skip("no file system can be mounted here")
+    same(got.stdout, b"/bytes/300000: No space left on device\n1\n")  # and `ls` finds nothing
 
 
 @test

@@ -68,3 +68,13 @@ def has_no_start():
     got = program.run("findgrep", "needle", "nowhere")
     same((got.returncode, got.stdout), (2, b""))
     inside(b"findgrep: nowhere: no such file", got.stderr)
+
+
+@test
+def says_that_its_output_is_on_a_full_disk():
+    tree()
+    with open("/dev/full", "wb") as full:
+        got = subprocess.run([program.path("findgrep"), "needle", "tree"], stdout=full,
+                             stderr=subprocess.PIPE, timeout=program.LIMIT, check=False)
+    same((got.returncode, got.stderr),
+         (2, b"findgrep: standard output: No space left on device\n"))
