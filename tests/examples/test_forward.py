@@ -92,9 +92,9 @@ def passes_a_reset_on():
 def cuts_what_does_not_move():
     target = listener()
     server = through(target, 300)
-    idle = server.descriptors()
     client, accepted = pair(target, server)
     same([is_reset(client), is_reset(accepted)], [True, True])
+    idle = server.descriptors()  # those of this pair are closed
     client, accepted = pair(target, server)  # nobody reads what is sent
     client.settimeout(program.LIMIT)
     try:
