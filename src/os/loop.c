@@ -70,9 +70,11 @@ bool pl_loop_wake_pending(struct pl_loop *l)
 static void signal_outside(struct pl_loop *l)
 {
     int saved = errno; // this may be a signal handler
+    // Relaxed: a late waker may find the word of a later sleep, which it then ends for nothing.
+    _Atomic uint32_t *word = atomic_load_explicit(&l->outside, memory_order_relaxed);
     // Relaxed: what the sleeper is to see was released by the exchange of the wake word.
-    atomic_store_explicit(l->outside, 0, memory_order_relaxed);
-    pl_futex_wake_shared(l->outside, 1);
+    atomic_store_explicit(word, 0, memory_order_relaxed);
+    pl_futex_wake_shared(word, 1);
     errno = saved;
 }
 
@@ -91,7 +93,8 @@ void pl_loop_sleep_on(struct pl_loop *l, _Atomic uint32_t *word, uint32_t value,
 {
     uint32_t running = RUNNING;
     PL_ASSERT(l->inflight == 0);
-    l->outside = word;
+    // Relaxed: the exchange below publishes it.
+    atomic_store_explicit(&l->outside, word, memory_order_relaxed);
     // Release publishes `outside` to who finds OUTSIDE; acquire as in pl_loop_wake_sleep().
     if (atomic_compare_exchange_strong_explicit(&l->wake_word, &running, OUTSIDE,
                                                 memory_order_acq_rel, memory_order_acquire))

@@ -130,9 +130,9 @@ struct pl_loop {
     const _Atomic uint32_t *cq_tail, *sq_flags;
     const _Atomic uint32_t *cq_head;
 
-    _Atomic uint32_t wake_word; /* loop.c draws its states */
-    _Atomic uint32_t *outside;  /* the word that pl_loop_sleep_on() sleeps on */
-    enum pl_backend backend;    /* the one in use: never AUTO after pl_loop_init */
+    _Atomic uint32_t wake_word;          /* loop.c draws its states */
+    _Atomic(_Atomic uint32_t *) outside; /* the word that pl_loop_sleep_on() sleeps on */
+    enum pl_backend backend;             /* the one in use: never AUTO after pl_loop_init */
     bool polling;
     bool fresh; /* something was started since the last poll began */
     bool armed; /* a foreign loop waits for us */
