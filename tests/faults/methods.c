@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -198,24 +199,31 @@ TEST(fork_does_not_repeat_what_is_buffered)
     close(fd);
 }
 
-static int stay(const void *in, void *out)
+typedef _Atomic int *counter; // in the shared heap
+
+static int stay(const counter *started, void *out)
 {
-    (void)in, (void)out;
+    (void)out;
+    atomic_fetch_add(*started, 1);
     return plait_sleep(PLAIT_NEVER / 2);
 }
-PLAIT_TASK(stay, void, void);
+PLAIT_TASK(stay, counter, void);
 
 static void zygote_dies(enum plait_start_method how)
 {
     plait_executor *ex;
     plait_future *running[2], *f[10];
+    counter started = plait_shared_alloc(sizeof *started);
+    CHECK(started);
+    atomic_store(started, 0);
     CHECK_INT(open_by(&ex, how), ==, 0);
     struct look l = look_at(ex, 0);
     for (int i = 0; i < 2; i++)
-        CHECK_INT(plait_submit(ex, &running[i], stay, { 0 }), ==, 0);
+        CHECK_INT(plait_submit(ex, &running[i], stay, { started }), ==, 0);
+    while (atomic_load(started) < 2) // both workers are taken
+        sleep_ms(1);
     for (int i = 0; i < 10; i++)
         CHECK_INT(plait_submit(ex, &f[i], look, { 0 }), ==, 0);
-    sleep_ms(50);
     CHECK_INT(kill(l.where.parent, SIGKILL), ==, 0);
     for (int i = 0; i < 2; i++) {
         CHECK_INT(plait_result(running[i], NULL), ==, -EOWNERDEAD);
@@ -229,6 +237,7 @@ static void zygote_dies(enum plait_start_method how)
         plait_free(f[i]);
     }
     close_processes(ex);
+    plait_shared_free((void *)started);
 }
 
 TEST(zygote_that_dies_is_replaced, .limit_s = 60)
