@@ -376,7 +376,9 @@ def a_worker_has_its_memory_limited():
         #include <string.h>
         static int take(const struct plait_span *in, struct plait_buffer *out)
         {
-            size_t bytes = (size_t)atol((const char *)in->data) << 20;
+            char text[16] = "";
+            memcpy(text, in->data, in->bytes < 15 ? in->bytes : 15);
+            size_t bytes = (size_t)atol(text) << 20;
             char *memory = malloc(bytes);
             if (!memory) return -ENOMEM;
             memset(memory, 1, bytes);
