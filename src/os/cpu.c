@@ -21,6 +21,11 @@
 
 #include "os/alloc.h"
 
+int pl_cpu_current(void)
+{
+    return sched_getcpu();
+}
+
 int pl_cpu_affinity(void)
 {
     // The kernel wants a mask at least as large as its own, and tells by EINVAL.

@@ -6,6 +6,9 @@
 // At least 1: the smaller of the two counts below. Read anew at each call.
 int pl_cpu_count(void);
 
+// The CPU that the calling thread runs on, for this moment; -1: the system does not say.
+int pl_cpu_current(void);
+
 // CPUs in the calling thread's affinity mask.
 int pl_cpu_affinity(void);
 

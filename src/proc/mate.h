@@ -52,7 +52,8 @@ struct pl_mate {
     bool taking; // somebody is the taker
     bool owed;   // the supervisor may have to be woken: the taker will, unless it sleeps
     bool taker_sleeps;
-    bool host_slept; // whoever waits for the last result had to be woken
+    bool host_slept;  // whoever waits for the last result had to be woken
+    bool host_ousted; // we were woken on the very CPU on which the host runs
     struct pl_idler *idle;
     int64_t now, doze_ns; // the clock as last read
     int64_t busy_since, run_ns;

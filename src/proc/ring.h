@@ -118,6 +118,7 @@ struct pl_channel {
     _Alignas(64) struct pl_ring work;     // host writes
     _Alignas(64) struct pl_ring done;     // worker writes
     _Alignas(64) _Atomic uint32_t asleep; // enum pl_asleep: worker sets; the host clears and rings
+    _Atomic int32_t rung_on;              // host: the CPU on which it rang; a hint
     _Alignas(
         64) _Atomic uint32_t listener;   // enum pl_listener: host sets; the worker clears and rings
     _Alignas(64) _Atomic uint32_t taken; // host: position in `done`; a hint

@@ -15,6 +15,7 @@
 
 #include "base/bug.h"
 #include "os/alloc.h"
+#include "os/cpu.h"
 #include "os/futex.h"
 
 // Tasks up to this are short: many are given in advance.
@@ -128,6 +129,7 @@ static void push(struct pl_pool *p, struct pl_flight *fl)
     pl_ring_push(&h->channel->work, &h->work_at, fl->slot);
     enum pl_asleep asleep = pl_channel_take_asleep(h->channel);
     if (asleep != PL_ASLEEP_NOT) {
+        atomic_store_explicit(&h->channel->rung_on, pl_cpu_current(), memory_order_relaxed);
         if (asleep == PL_ASLEEP_ON_WORD)
             pl_futex_wake_shared(&h->channel->asleep, 1);
         else

@@ -5,7 +5,9 @@
  * DESIGN
  *   A taker that finds nothing dozes: it looks at the ring for some microseconds, while other
  *   fibers have their turns, and then sleeps in the event loop until the doorbell rings. How long
- *   it dozes follows from whether dozing helped of late.
+ *   it dozes follows from whether dozing helped of late. A taker that was woken on the CPU of who
+ *   woke it has pushed him off, and he will have nothing more for it before it leaves: when dozing
+ *   has not helped, it does not begin.
  *
  *   When the host's supervisor must be woken for what was finished, that is put off for a moment:
  *   most often the thread that submitted is just about to wait, and will look for itself. It is
@@ -19,6 +21,7 @@
 #include "base/relax.h"
 #include "core/sched.h"
 #include "os/clock.h"
+#include "os/cpu.h"
 #include "os/futex.h"
 #include "os/ipc.h"
 #include <plait/fiber.h>
@@ -152,6 +155,8 @@ static void sleep_until_rung(struct pl_mate *m)
     else
         sleep_in_loop(m, s);
     atomic_store_explicit(&m->channel->asleep, PL_ASLEEP_NOT, memory_order_relaxed);
+    int rung_on = atomic_load_explicit(&m->channel->rung_on, memory_order_relaxed);
+    m->host_ousted = rung_on == pl_cpu_current();
     m->now = pl_now();
 }
 
@@ -185,10 +190,10 @@ int pl_mate_next(struct pl_mate *m)
             measure(m);
     } else {
         measure(m);
-        // Who must be woken first will not have anything for us before a short doze is over, and
-        // may be waiting for this core.
-        bool at_once = m->host_slept && m->doze_ns < DOZE_LEAST_NS;
-        m->host_slept = false;
+        // Who must be woken first, or go on where we run, will not have anything for us before a
+        // short doze is over.
+        bool at_once = (m->host_slept || m->host_ousted) && m->doze_ns < DOZE_LEAST_NS;
+        m->host_slept = m->host_ousted = false;
         while ((slot = at_once ? -1 : doze(m)) < 0 && !atomic_load(&m->stopping)) {
             int64_t asleep_at = m->now;
             // Only the taker adds to it.
