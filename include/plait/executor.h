@@ -143,7 +143,8 @@ struct plait_options {
     void *notice_arg;
     int64_t grace_ns;          /* PLAIT_PROCESSES: from SIGTERM to SIGKILL; default 500 ms */
     unsigned tasks_per_worker; /* PLAIT_PROCESSES: tasks that one worker runs at a time, as fibers;
-                                  default 1, so that a death loses exactly one */
+                                  default 1, so that a death loses exactly one; at most 256. Each
+                                  may hold any number of fibers of its own */
     const struct plait_worker_options *worker; /* PLAIT_PROCESSES: PLAIT_WORKER(.nice = 5, ...);
                                                   default: none of them */
 };

@@ -37,9 +37,12 @@ struct plait_stream_options {
      * A span that it writes must stay valid until the next call only. */
     int (*next)(void *arg, void *in);
     void *arg;
-    size_t window;      /* inputs in flight, at most; default 4 a worker, 256 on fibers */
+    size_t window;      /* inputs in flight, at most; default 4 a worker, or tasks_per_worker where
+                           that is more; 256 on fibers */
     bool unordered;     /* items as they end, rather than in input order */
     int64_t timeout_ns; /* a task, from its start */
+    unsigned retries;   /* as those of plait_submit_options: a task whose worker dies runs again */
+    int64_t retry_ns;
 };
 
 /* One input's outcome. */
@@ -51,8 +54,8 @@ struct plait_item {
     const struct plait_error *error; /* its record, or NULL; valid as long as out */
 };
 
-/* Opens a stream; plait_stream_open() fills the options by name. 0 or -ENOMEM. Never
- * suspends. */
+/* Opens a stream; plait_stream_open() fills the options by name. 0, -ENOMEM, or -EINVAL: retry_ns
+ * is negative. Never suspends. */
 PLAIT_API int plait_stream_open_task(plait_stream **ret, plait_executor *ex,
                                      const struct plait_task *task,
                                      const struct plait_stream_options *options);

@@ -11,6 +11,7 @@
 #include "core/mailbox.h"
 #include "core/sched.h"
 #include "os/alloc.h"
+#include <errno.h>
 #include <plait/map.h>
 #include <string.h>
 
@@ -36,6 +37,16 @@ struct plait_stream {
     struct entry entries[];
 };
 
+static size_t default_window(const struct plait_executor *ex)
+{
+    struct plait_caps caps;
+    plait_caps(ex, &caps);
+    if (caps.kind == PLAIT_FIBERS)
+        return 256;
+    size_t each = caps.kind == PLAIT_PROCESSES ? ex->options.tasks_per_worker : 1;
+    return caps.workers * (each > 4 ? each : 4);
+}
+
 int plait_stream_open_task(plait_stream **ret, plait_executor *ex, const struct plait_task *task,
                            const struct plait_stream_options *options)
 {
@@ -43,11 +54,10 @@ int plait_stream_open_task(plait_stream **ret, plait_executor *ex, const struct 
     memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
     if (!o.next)
         PL_BUG("plait_stream_open() needs .next, which produces the inputs");
-    if (o.window == 0) {
-        struct plait_caps caps;
-        plait_caps(ex, &caps);
-        o.window = caps.kind == PLAIT_FIBERS ? 256 : (size_t)caps.workers * 4;
-    }
+    if (o.retry_ns < 0)
+        return -EINVAL;
+    if (o.window == 0)
+        o.window = default_window(ex);
     if (o.window > (SIZE_MAX / 2) / sizeof(struct entry))
         return -ENOMEM;
     struct plait_stream *s = pl_zalloc(sizeof *s + o.window * sizeof s->entries[0]);
@@ -82,7 +92,10 @@ static struct entry *empty_entry(struct plait_stream *s)
 /* Starts tasks until the window is full or the inputs have ended. */
 static void feed(struct plait_stream *s)
 {
-    struct plait_submit_options o = { .size = sizeof o, .timeout_ns = s->options.timeout_ns };
+    struct plait_submit_options o = { .size = sizeof o,
+                                      .timeout_ns = s->options.timeout_ns,
+                                      .retries = s->options.retries,
+                                      .retry_ns = s->options.retry_ns };
     while (!s->ended && s->fed - s->taken < s->options.window) {
         int got = s->options.next(s->options.arg, s->in);
         plait_future *f;

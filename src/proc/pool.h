@@ -185,6 +185,7 @@ struct pl_pool {
     struct pl_level levels[PL_LEVELS]; // by level_of(): the highest priority first
     struct pl_room *room;              // who waits for the queue to have room
     struct pl_hand *roomy_first, *roomy_last;
+    struct pl_hand *roomy_full; // the first of those without a free place
     struct pl_hand *busy;
     struct pl_hand *warm; // last given a task
     unsigned busy_count;
@@ -285,8 +286,11 @@ void pl_hand_refresh(struct pl_pool *p, struct pl_hand *h);
 #define PL_ANY_PRIORITY (PLAIT_PRIORITY_HIGHEST + 1)
 void pl_hand_take_back(struct pl_pool *p, struct pl_hand *h, unsigned want, int below);
 
-// Takes back tasks that have not started from loaded hands where others have nothing.
+// Takes back tasks that have not started from loaded hands where others have a place for them.
 void pl_pool_balance(struct pl_pool *p);
+
+// Whether a hand has tasks in advance while another has a place. They may have started since.
+bool pl_pool_is_lopsided(const struct pl_pool *p);
 
 // Where argument and result of a task of fixed size are.
 struct pl_layout {

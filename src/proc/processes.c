@@ -210,6 +210,8 @@ int pl_processes_open(struct plait_executor **ret, const struct plait_options *o
 {
     struct plait_worker_options worker;
     uint32_t backend = PL_BACKEND_AUTO;
+    if (o->tasks_per_worker > PL_SLOTS)
+        return pl_fail(-EINVAL, "tasks_per_worker is at most %u", PL_SLOTS);
     int e = pl_worker_options(&worker, o->worker, o);
     if (e == 0)
         e = may_start(worker.start);

@@ -32,8 +32,16 @@ static unsigned ahead(const struct pl_pool *p, struct pl_hand *h)
     return ns > 0 && ns < SHORT_NS ? SHORT_AHEAD : p->ex.options.tasks_per_worker + 1;
 }
 
+// A task that it is given starts at once, beside those that run.
+static bool has_place(const struct pl_pool *p, const struct pl_hand *h)
+{
+    return h->inflight < p->ex.options.tasks_per_worker;
+}
+
 static void leave_roomy(struct pl_pool *p, struct pl_hand *h)
 {
+    if (p->roomy_full == h)
+        p->roomy_full = h->younger;
     *(h->older ? &h->older->younger : &p->roomy_first) = h->younger;
     *(h->younger ? &h->younger->older : &p->roomy_last) = h->older;
     h->older = h->younger = NULL;
@@ -41,18 +49,19 @@ static void leave_roomy(struct pl_pool *p, struct pl_hand *h)
 }
 
 // Those with nothing to do first, the one that became idle last at the very front: it is still
-// awake.
+// awake. Then those with a free place, then those that would only be given something in advance;
+// both in turn.
 static void enter_roomy(struct pl_pool *p, struct pl_hand *h)
 {
-    if (h->inflight == 0) {
-        h->younger = p->roomy_first;
-        *(h->younger ? &h->younger->older : &p->roomy_last) = h;
-        p->roomy_first = h;
-    } else {
-        h->older = p->roomy_last;
-        *(h->older ? &h->older->younger : &p->roomy_first) = h;
-        p->roomy_last = h;
-    }
+    struct pl_hand *after = h->inflight == 0  ? p->roomy_first
+                            : has_place(p, h) ? p->roomy_full
+                                              : NULL;
+    h->younger = after;
+    h->older = after ? after->older : p->roomy_last;
+    *(h->older ? &h->older->younger : &p->roomy_first) = h;
+    *(after ? &after->older : &p->roomy_last) = h;
+    if (!p->roomy_full && !has_place(p, h))
+        p->roomy_full = h;
     h->has_room = true;
 }
 
@@ -95,7 +104,8 @@ void pl_hand_refresh(struct pl_pool *p, struct pl_hand *h)
 struct pl_hand *pl_pool_pick(struct pl_pool *p)
 {
     struct pl_hand *h = p->warm;
-    if (h && h->has_room && h->inflight > 0) {
+    bool one = p->ex.options.tasks_per_worker == 1; // else what runs may suspend for long
+    if (h && h->has_room && h->inflight > 0 && (one || has_place(p, h))) {
         uint64_t ns = atomic_load_explicit(&h->channel->run_ns, memory_order_relaxed);
         if (ns > 0 && ns * h->inflight < WAKE_NS)
             return h;
@@ -193,10 +203,9 @@ void pl_hand_send(struct pl_pool *p, struct pl_hand *h, plait_future *f, struct 
         pl_pool_end(p, f, -ENOMEM, PLAIT_REASON_NONE, after);
         return;
     }
-    // Behind a task that may turn out to be long, while another worker has nothing to do: look
-    // again.
+    // Behind a task that may turn out to be long, while another worker has a place: look again.
     if (PL_UNLIKELY(h->inflight > p->ex.options.tasks_per_worker && !p->ticking && p->roomy_first &&
-                    p->roomy_first->inflight == 0)) {
+                    has_place(p, p->roomy_first))) {
         p->ticking = true;
         pl_pool_rouse(p, 1);
     }
@@ -242,21 +251,34 @@ void pl_hand_take_back(struct pl_pool *p, struct pl_hand *h, unsigned want, int 
     pl_hand_refresh(p, h);
 }
 
-void pl_pool_balance(struct pl_pool *p)
+// The hand with the most in flight, when it has something in advance and another has a place.
+static struct pl_hand *overloaded(const struct pl_pool *p)
 {
     unsigned each = p->ex.options.tasks_per_worker;
-    // Nothing to gain: no more in flight than may run, nobody idle, or enough in the queue.
-    if (p->inflight <= each || p->waiting || !p->roomy_first || p->roomy_first->inflight > 0)
-        return;
+    if (p->inflight <= each || !p->roomy_first || !has_place(p, p->roomy_first))
+        return NULL;
     struct pl_hand *most = NULL;
     for (struct pl_hand *h = p->busy; h; h = h->busy_next)
         if (h->state == PL_HAND_LIVE && (!most || h->inflight > most->inflight))
             most = h;
-    if (most && most->inflight > each) {
-        unsigned surplus = (most->inflight - each + 1) / 2;
-        unsigned room = ahead(p, p->roomy_first);
-        pl_hand_take_back(p, most, surplus < room ? surplus : room, PL_ANY_PRIORITY);
-        // What was taken back is for the idle one, not for the one it came from.
-        p->warm = p->roomy_first;
-    }
+    return most && most->inflight > each ? most : NULL;
+}
+
+bool pl_pool_is_lopsided(const struct pl_pool *p)
+{
+    return overloaded(p) != NULL;
+}
+
+void pl_pool_balance(struct pl_pool *p)
+{
+    struct pl_hand *most = p->waiting ? NULL : overloaded(p), *to = p->roomy_first;
+    if (!most)
+        return; // nothing to gain
+    unsigned each = p->ex.options.tasks_per_worker;
+    unsigned surplus = most->inflight - each, places = each - to->inflight;
+    unsigned half = (surplus + 1) / 2, room = ahead(p, to) - to->inflight;
+    unsigned want = surplus < places ? surplus : places > half ? places : half;
+    pl_hand_take_back(p, most, want < room ? want : room, PL_ANY_PRIORITY);
+    // What was taken back is for that one, not for the one it came from.
+    p->warm = to;
 }

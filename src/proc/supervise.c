@@ -66,8 +66,7 @@ static void tick(struct pl_pool *p, struct pl_after *after)
         return;
     pl_pool_balance(p);
     pl_pool_dispatch(p, after);
-    p->ticking = p->inflight > p->ex.options.tasks_per_worker && p->roomy_first &&
-                 p->roomy_first->inflight == 0;
+    p->ticking = pl_pool_is_lopsided(p);
 }
 
 static bool any_hand_left(struct pl_pool *p)
