@@ -23,11 +23,30 @@ typedef struct plait_scope {
     uint64_t private_[88];
 } plait_scope;
 
+/* A task of a scope that failed. */
+struct plait_failure {
+    const char *task;         /* its name */
+    void *out;                /* as plait_go() was given it: tells which one */
+    int code;                 /* what it returned, or why it did not */
+    enum plait_reason reason; /* NONE: the code is its own; else who ended it, or kept it from
+                                 starting */
+};
+
+/* All failures of a scope, in the order in which its tasks ended. The caller's; begins as zeros. */
+struct plait_failures {
+    struct plait_failure *at;
+    size_t count;
+    size_t unlisted; /* more of them, for which there was no memory */
+    size_t private_;
+};
+
 /* How plait_scope_begin() begins a scope. Zero means default. */
 struct plait_scope_options {
-    size_t size;      /* sizeof(struct plait_scope_options) */
-    int64_t deadline; /* absolute; the outer scope's when that is earlier */
-    bool keep_going;  /* a failure does not cancel the siblings */
+    size_t size;                     /* sizeof(struct plait_scope_options) */
+    int64_t deadline;                /* absolute; the outer scope's when that is earlier */
+    bool keep_going;                 /* a failure does not cancel the siblings */
+    struct plait_failures *failures; /* where to list what fails; read it once the scope has ended,
+                                        then plait_failures_free() */
 };
 
 PLAIT_BEGIN
@@ -48,14 +67,26 @@ PLAIT_API int plait_go_task(plait_scope *s, const struct plait_task *task, const
 /* Cancels everything in the scope, from any thread, as long as the scope has not ended. */
 PLAIT_API void plait_scope_cancel(plait_scope *s);
 
+/* The same, and says why: a sentence that stays valid until the scope has ended, for
+ * plait_cancel_reason(). The first cancel of a scope counts. */
+PLAIT_API void plait_scope_cancel_because(plait_scope *s, const char *why);
+
 /* Waits until every task of the scope has ended, and leaves it. Returns 0, or the first error, or
  * -ETIMEDOUT, -ECANCELED where the scope was cancelled from outside. Always waits: with a cancelled
  * scope too. Suspends a fiber, blocks a thread. */
 PLAIT_API int plait_scope_end(plait_scope *s);
 
+/* Gives back what a scope has listed; what it held is zeros again. NULL is allowed. */
+PLAIT_API void plait_failures_free(struct plait_failures *f);
+
 /* 0, or why the calling task should stop: -ECANCELED, -ETIMEDOUT. For long computations; a few
  * nanoseconds. Never suspends. */
 PLAIT_API int plait_cancelled(void);
+
+/* Who cancelled the calling task; PLAIT_REASON_NONE: nobody. *why (may be NULL) becomes the nearest
+ * sentence of a plait_scope_cancel_because() that it is in, or NULL. A task in a worker process
+ * learns the reason, and no sentence from outside the process. */
+PLAIT_API enum plait_reason plait_cancel_reason(const char **why);
 
 /* The deadline in force for the calling task: the nearest of its scopes', or PLAIT_NEVER. */
 PLAIT_API int64_t plait_deadline(void);

@@ -30,6 +30,7 @@ struct pl_cancel {
     struct pl_cancel *parent;
     int64_t deadline;        /* the nearest of its own and its ancestors'; PLAIT_NEVER when none */
     _Atomic uint32_t reason; /* enum plait_reason; 0: not cancelled */
+    _Atomic(const char *) why; /* a sentence of who marked it, or NULL */
 };
 
 static inline void pl_cancel_init(struct pl_cancel *c, struct pl_cancel *parent, int64_t deadline)
@@ -38,6 +39,7 @@ static inline void pl_cancel_init(struct pl_cancel *c, struct pl_cancel *parent,
     c->parent = parent;
     c->deadline = deadline > 0 && deadline < outer ? deadline : outer;
     atomic_init(&c->reason, PLAIT_REASON_NONE);
+    atomic_init(&c->why, NULL);
 }
 
 /* Where the chain of a shield ends: nothing further out, nor the executor, cancels it. Never
@@ -79,6 +81,16 @@ static inline enum plait_reason pl_cancel_chain(const struct pl_cancel *c)
             return (enum plait_reason)reason;
     }
     return PLAIT_REASON_NONE;
+}
+
+/* The nearest sentence of who cancelled, or NULL. */
+static inline const char *pl_cancel_why(const struct pl_cancel *c)
+{
+    const char *why = NULL;
+    for (; c && !why; c = c->parent) /* Acquire: pairs with the release of who wrote it. */
+        if (pl_cancel_reason(c) == PLAIT_REASON_USER)
+            why = atomic_load_explicit(&c->why, memory_order_acquire);
+    return why;
 }
 
 /* The deadline of the chain has passed: marks every node that it is the deadline of. */

@@ -39,7 +39,10 @@ static inline void begin(struct pl_scope *s, struct pl_strand *owner, struct pl_
     s->worker = w && &w->sched->ex == ex ? w : NULL;
     s->outer = owner->scope;
     memset(&s->spawned, 0, offsetof(struct pl_scope, wait) - offsetof(struct pl_scope, spawned));
-    s->keep_going = options && options->keep_going;
+    if (options) {
+        s->keep_going = options->keep_going;
+        s->failures = options->failures;
+    }
 }
 
 static PL_NOINLINE int begin_on_thread(struct pl_scope *s, struct plait_executor *ex,
@@ -111,10 +114,40 @@ static void note_error(struct pl_scope *s, int code)
     atomic_compare_exchange_strong(&s->error, &none, code);
 }
 
-/* Notes a failure, and cancels the others. */
-static void fail(struct pl_scope *s, int code)
+static bool make_room(struct plait_failures *f)
+{
+    if (f->count < f->private_)
+        return true;
+    size_t room = f->private_ ? 2 * f->private_ : 8;
+    struct plait_failure *at = pl_realloc(f->at, room * sizeof *at);
+    if (!at)
+        return false;
+    f->at = at;
+    f->private_ = room;
+    return true;
+}
+
+static PL_NOINLINE void list(struct pl_scope *s, struct plait_failure failure)
+{
+    struct plait_failures *f = s->failures;
+    pl_lock(&s->lock);
+    if (make_room(f))
+        f->at[f->count++] = failure;
+    else
+        f->unlisted++;
+    pl_unlock(&s->lock);
+}
+
+/* Notes a failure of a task, and cancels the others. */
+static PL_NOINLINE void fail(struct pl_scope *s, const struct plait_task *task, void *out, int code)
 {
     note_error(s, code);
+    if (s->failures) {
+        enum plait_reason reason = pl_strand_reason(s->owner, &s->cancel);
+        if (pl_reason_code(reason) != code)
+            reason = PLAIT_REASON_NONE;
+        list(s, (struct plait_failure){ task->name, out, code, reason });
+    }
     if (!s->keep_going)
         pl_scope_cancel(s, PLAIT_REASON_SIBLING);
 }
@@ -152,14 +185,20 @@ static inline void *child_in(struct pl_child *c)
     return PL_UNLIKELY(c->in_heap != NULL) ? c->in_heap : c->in;
 }
 
+/* Where the result of a task goes that nobody wants: behind the copy of its argument. */
+static inline void *unwanted(struct pl_child *c)
+{
+    return (char *)child_in(c) + ((c->task->in_bytes + 15) & ~(size_t)15);
+}
+
 static inline void finish(struct pl_child *c, int code, bool by_owner)
 {
+    if (PL_UNLIKELY(code < 0))
+        fail(c->scope, c->task, c->out == unwanted(c) ? NULL : c->out, code);
     if (PL_UNLIKELY(c->in_heap != NULL)) {
         pl_free_mem(c->in_heap);
         c->in_heap = NULL;
     }
-    if (PL_UNLIKELY(code < 0))
-        fail(c->scope, code);
     child_ended(c, by_owner);
 }
 
@@ -238,7 +277,7 @@ static void future_ended(struct pl_waiter *waiter, plait_future *f)
         pl_cancel_expire(&s->cancel);
     pl_future_unref(f);
     if (code < 0)
-        fail(s, code);
+        fail(s, c->task, c->out, code);
     child_ended(c, false);
 }
 
@@ -281,22 +320,21 @@ static inline int push_own(struct pl_worker *w, struct pl_child *c)
 /* Copies the argument; a result that nobody wants goes behind the copy. */
 static int set_argument(struct pl_child *c, const void *in)
 {
-    size_t bytes = c->task->in_bytes, unwanted = c->out ? 0 : c->task->out_bytes;
-    if (PL_LIKELY(bytes == 8 && unwanted == 0)) {
+    size_t bytes = c->task->in_bytes, spare = c->out ? 0 : c->task->out_bytes;
+    if (PL_LIKELY(bytes == 8 && spare == 0)) {
         memcpy(c->in, in, 8);
         return 0;
     }
-    size_t out_at = (bytes + 15) & ~(size_t)15;
-    void *to = c->in;
-    if (out_at + unwanted > PL_CHILD_INLINE_BYTES) {
-        to = c->in_heap = pl_alloc_aligned(16, (out_at + unwanted + 15) & ~(size_t)15);
-        if (!to)
+    size_t all = ((bytes + 15) & ~(size_t)15) + spare;
+    if (all > PL_CHILD_INLINE_BYTES) {
+        c->in_heap = pl_alloc_aligned(16, (all + 15) & ~(size_t)15);
+        if (!c->in_heap)
             return -ENOMEM;
     }
     if (bytes)
-        memcpy(to, in, bytes);
-    if (unwanted)
-        c->out = (char *)to + out_at;
+        memcpy(child_in(c), in, bytes);
+    if (spare)
+        c->out = unwanted(c);
     return 0;
 }
 
@@ -328,7 +366,7 @@ static PL_NOINLINE int go(struct pl_scope *s, const struct plait_task *task, con
     }
     struct pl_child *c = take_child(s);
     if (!c) {
-        fail(s, -ENOMEM);
+        fail(s, task, out, -ENOMEM);
         return -ENOMEM;
     }
     c->task = task;
@@ -339,7 +377,7 @@ static PL_NOINLINE int go(struct pl_scope *s, const struct plait_task *task, con
         s->joined++; /* counted all the same: the record may be one that the end must free */
         c->next_free = s->free;
         s->free = c;
-        fail(s, e);
+        fail(s, task, out, e);
         return e;
     }
     return 0;
@@ -500,18 +538,45 @@ void pl_scope_pass_on(struct pl_scope *s)
     }
 }
 
-void plait_scope_cancel(plait_scope *ps)
+void plait_scope_cancel_because(plait_scope *ps, const char *why)
 {
     struct pl_scope *s = scope_of(ps);
+    const char *none = NULL;
     atomic_fetch_add(&s->cancellers, 1);
+    /* Release: pairs with the acquire in pl_cancel_why(). Before the mark, with which it is seen. */
+    if (why && pl_cancel_reason(&s->cancel) == PLAIT_REASON_NONE)
+        atomic_compare_exchange_strong_explicit(&s->cancel.why, &none, why, memory_order_release,
+                                                memory_order_relaxed);
     pl_scope_cancel(s, PLAIT_REASON_USER);
     /* Release, and the last touch of the scope: pairs with the acquire in plait_scope_end(). */
     atomic_fetch_sub_explicit(&s->cancellers, 1, memory_order_release);
 }
 
+void plait_scope_cancel(plait_scope *ps)
+{
+    plait_scope_cancel_because(ps, NULL);
+}
+
+void plait_failures_free(struct plait_failures *f)
+{
+    if (!f)
+        return;
+    pl_free_mem(f->at);
+    *f = (struct plait_failures){ 0 };
+}
+
 int plait_cancelled(void)
 {
     return pl_strand_cancelled(pl_strand_current());
+}
+
+enum plait_reason plait_cancel_reason(const char **why)
+{
+    struct pl_strand *s = pl_strand_current();
+    (void)pl_strand_cancelled(s); /* a deadline that has passed counts */
+    if (why)
+        *why = pl_cancel_why(s->cancel);
+    return pl_strand_reason(s, s->cancel);
 }
 
 int64_t plait_deadline(void)

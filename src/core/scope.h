@@ -58,9 +58,10 @@ struct pl_scope {
     _Atomic int32_t balance;
     _Atomic int32_t error;
     _Atomic uint32_t cancellers; /* calls of plait_scope_cancel() that are inside */
-    struct pl_lock lock;         /* the `future` of children */
+    struct pl_lock lock;         /* the `future` of children, `failures` */
     uint16_t inline_used;
     bool joining, keep_going;
+    struct plait_failures *failures; /* or NULL; the caller's */
     _Atomic(struct pl_child *) all;
     struct pl_child *free;
     _Atomic(struct pl_child *) remote_free;

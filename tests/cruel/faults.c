@@ -79,7 +79,9 @@ static int part_scope(plait_executor *ex)
 {
     long out[20];
     plait_scope s;
-    int e = plait_scope_begin(&s, ex, .deadline = plait_after(60 * PLAIT_SECOND));
+    struct plait_failures failures = { 0 };
+    int64_t deadline = plait_after(60 * PLAIT_SECOND);
+    int e = plait_scope_begin(&s, ex, .deadline = deadline, .failures = &failures);
     if (e < 0)
         return e;
     for (long i = 0; i < 20; i++)
@@ -88,6 +90,8 @@ static int part_scope(plait_executor *ex)
     e = plait_scope_end(&s);
     for (long i = 0; e == 0 && i < 20; i++)
         CHECK_INT(out[i], ==, i + 1);
+    CHECK((failures.count + failures.unlisted > 0) == (e < 0));
+    plait_failures_free(&failures);
     return e;
 }
 
