@@ -543,7 +543,7 @@ void plait_scope_cancel_because(plait_scope *ps, const char *why)
     struct pl_scope *s = scope_of(ps);
     const char *none = NULL;
     atomic_fetch_add(&s->cancellers, 1);
-    /* Release: pairs with the acquire in pl_cancel_why(). Before the mark, with which it is seen. */
+    /* Release: pairs with the acquire in pl_cancel_why(). Before the mark that makes it count. */
     if (why && pl_cancel_reason(&s->cancel) == PLAIT_REASON_NONE)
         atomic_compare_exchange_strong_explicit(&s->cancel.why, &none, why, memory_order_release,
                                                 memory_order_relaxed);
