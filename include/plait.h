@@ -13,6 +13,7 @@
 #include <plait/scope.h>
 #include <plait/fiber.h>
 #include <plait/local.h>
+#include <plait/dump.h>
 #include <plait/child.h>
 #include <plait/file.h>
 #include <plait/signal.h>

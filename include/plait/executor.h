@@ -47,6 +47,8 @@ enum plait_notice_kind {
     PLAIT_NOTICE_STALL = 1,   /* a task keeps an event loop from turning; others wait for it */
     PLAIT_NOTICE_WORKER_DIED, /* a worker process died while idle or at start */
     PLAIT_NOTICE_ACCEPT,      /* plait_net_serve() has no descriptor or memory for a connection */
+    PLAIT_NOTICE_DEADLOCK,    /* tasks of this executor wait, and nothing is left that could wake
+                                 them: the message lists who waits for what */
 };
 
 /* One notice. Its strings are valid during the call of .notice only. */

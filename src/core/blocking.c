@@ -180,6 +180,7 @@ int plait_blocking(int (*fn)(void *arg), void *arg)
     struct pl_wait wait, end;
     struct pl_call c = { .fn = fn, .arg = arg, .waiting = &wait };
     pl_wait_init(&wait, s);
+    pl_wait_for(&wait, PL_FOR_THREAD, NULL);
     e = submit(p, &c, sched->ex.name);
     if (e < 0)
         return e;
@@ -191,6 +192,7 @@ int plait_blocking(int (*fn)(void *arg), void *arg)
     if (!taken)
         unlink_call(p, &c);
     pl_wait_init(&end, s);
+    pl_wait_for(&end, PL_FOR_THREAD, NULL);
     c.waiting = &end;
     pl_unlock(&p->lock);
     if (!taken)
@@ -209,6 +211,7 @@ int pl_call_leavable(struct pl_call *c)
     }
     struct pl_wait wait;
     pl_wait_init(&wait, s);
+    pl_wait_for(&wait, PL_FOR_THREAD, NULL);
     c->waiting = &wait;
     int e = pl_strand_cancelled(s);
     if (e == 0)
@@ -248,4 +251,17 @@ void pl_blocking_stop(struct pl_sched *s)
         pl_thread_join(p->threads[i]);
     pl_free_mem(p);
     s->blocking = NULL;
+}
+
+int pl_blocking_idle(struct pl_sched *s)
+{
+    pl_lock(&s->inject_lock);
+    struct pl_blocking_pool *p = s->blocking;
+    pl_unlock(&s->inject_lock);
+    if (!p)
+        return 0;
+    pl_lock(&p->lock);
+    int idle = p->queued == 0 && p->idle == p->count ? (int)p->count : -1;
+    pl_unlock(&p->lock);
+    return idle;
 }

@@ -32,4 +32,7 @@ int pl_call_leavable(struct pl_call *call);
 /* Ends and joins the pool's threads; nothing is in it any more. */
 void pl_blocking_stop(struct pl_sched *s);
 
+/* How many threads the pool has, if all are idle and nothing is queued; -1 if not. Never waits. */
+int pl_blocking_idle(struct pl_sched *s);
+
 #endif

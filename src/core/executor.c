@@ -3,6 +3,7 @@
 #include "core/executor.h"
 #include "base/bug.h"
 #include "core/lock.h"
+#include "core/look.h"
 #include "core/registry.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,7 +11,8 @@
 #include <unistd.h>
 
 static struct pl_lock registry_lock;
-static struct plait_executor *registry;
+static struct plait_executor *registry; /* the youngest first */
+static uint64_t last_serial;
 
 static _Thread_local char last_error[256];
 
@@ -51,38 +53,84 @@ void pl_executor_unref(struct plait_executor *ex)
 void pl_registry_add(struct plait_executor *ex)
 {
     pl_lock(&registry_lock);
+    ex->serial = ++last_serial;
     ex->next = registry;
-    registry = ex;
+    /* Release: pairs with the acquire in pl_registry_at(), which takes no lock. */
+    __atomic_store_n(&registry, ex, __ATOMIC_RELEASE);
     pl_unlock(&registry_lock);
 }
 
-bool pl_registry_remove(struct plait_executor *ex)
+/* Where ex is linked; its end when it is not. Under the lock. */
+static struct plait_executor **find(struct plait_executor *ex)
 {
-    pl_lock(&registry_lock);
     struct plait_executor **link = &registry;
     while (*link && *link != ex)
         link = &(*link)->next;
-    bool found = *link != NULL;
-    if (found)
-        *link = ex->next;
-    pl_unlock(&registry_lock);
-    return found;
+    return link;
 }
+
+bool pl_registry_close(struct plait_executor *ex)
+{
+    pl_lock(&registry_lock);
+    bool first = *find(ex) && !ex->closing;
+    if (first)
+        ex->closing = true;
+    pl_unlock(&registry_lock);
+    return first;
+}
+
+void pl_registry_remove(struct plait_executor *ex)
+{
+    pl_lock(&registry_lock);
+    struct plait_executor **link = find(ex);
+    if (*link) /* ex->next stays, for who is looking at ex */
+        __atomic_store_n(link, ex->next, __ATOMIC_RELEASE);
+    pl_unlock(&registry_lock);
+    pl_look_wait();
+}
+
+struct plait_executor *pl_registry_at(uint64_t serial)
+{
+    /* Acquire, both times: pairs with the release of who linked and unlinked. */
+    struct plait_executor *ex = __atomic_load_n(&registry, __ATOMIC_ACQUIRE);
+    while (ex && ex->serial > serial)
+        ex = __atomic_load_n(&ex->next, __ATOMIC_ACQUIRE);
+    return ex;
+}
+
+bool pl_registry_all(bool (*visit)(struct plait_executor *ex, void *arg), void *arg)
+{
+    bool all = true;
+    pl_lock(&registry_lock);
+    for (struct plait_executor *ex = registry; ex && all; ex = ex->next)
+        all = visit(ex, arg);
+    pl_unlock(&registry_lock);
+    return all;
+}
+
+_Atomic uint32_t pl_noticing;
 
 void pl_notice(struct plait_executor *ex, enum plait_notice_kind kind, const char *task, int64_t ns,
                const char *message)
 {
     struct plait_notice n = { kind, ex->name, task, ns, message };
     if (ex->options.notice) {
+        atomic_fetch_add(&pl_noticing, 1);
         ex->options.notice(&n, ex->options.notice_arg);
+        atomic_fetch_sub(&pl_noticing, 1);
         return;
     }
     char line[400];
     int length = snprintf(line, sizeof line, "plait: %s: %s\n", ex->name, message);
-    if (length >= (int)sizeof line)
-        length = sizeof line - 1;
-    if (length > 0)
-        pl_tell(line, (size_t)length);
+    if (length < 0)
+        return;
+    size_t bytes = (size_t)length < sizeof line ? (size_t)length : sizeof line - 1;
+    pl_tell(line, bytes);
+    size_t told = bytes - strlen("plait: : ") - strlen(ex->name); /* of the message */
+    if ((size_t)length > bytes) {
+        pl_tell(message + told, strlen(message) - told);
+        pl_tell("\n", 1);
+    }
 }
 
 const char *plait_name(const plait_executor *ex)

@@ -62,7 +62,9 @@ struct plait_executor {
     struct pl_cancel root;       /* marked SHUTDOWN by PLAIT_STOP */
     _Atomic uint32_t state;      /* enum pl_executor_state; only grows */
     _Atomic uint32_t refs;       /* one of the open handle, one a future alive */
-    struct plait_executor *next; /* the registry of open executors */
+    struct plait_executor *next; /* the registry of executors that have not ended */
+    uint64_t serial;             /* there: the younger, the greater */
+    bool closing;                /* plait_close() was called; under the registry's lock */
 };
 
 /* Fills in the common part; options are checked and completed already. */
@@ -77,6 +79,9 @@ void pl_executor_unref(struct plait_executor *ex);
 /* Hands a notice to the user's callback, or writes its message to stderr. */
 void pl_notice(struct plait_executor *ex, enum plait_notice_kind kind, const char *task, int64_t ns,
                const char *message);
+
+/* How many callbacks of the user's are inside a notice. */
+extern _Atomic uint32_t pl_noticing;
 
 /* Remembers why a call fails, for plait_last_error(); returns `code`. */
 int pl_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));

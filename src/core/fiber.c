@@ -45,7 +45,12 @@ static struct pl_fiber *fiber_new(struct pl_worker *w)
     if (!stack)
         return NULL;
     struct pl_fiber *f = pl_stack_top(stack, sizeof *f);
-    f->strand = (struct pl_strand){ .worker = w };
+    /* The counter goes on from the last fiber here: who looked at that one must see that it has
+     * gone. Even: the new one does not wait. */
+    uint32_t turn = atomic_load_explicit(&f->strand.shown.turn, memory_order_relaxed);
+    f->strand = (struct pl_strand){ .worker = w,
+                                    .lock_word = pl_fiber_lock_word(w),
+                                    .shown.turn = (turn | 1) + 1 };
     f->stack = stack;
     f->giveaway = NULL;
     f->wake.run = pl_fiber_woken;
@@ -55,6 +60,8 @@ static struct pl_fiber *fiber_new(struct pl_worker *w)
     if (w->fibers)
         w->fibers->younger = f;
     w->fibers = f;
+    /* Release: pairs with the acquire of who looks. */
+    atomic_store_explicit(&f->alive, 1, memory_order_release);
     return f;
 }
 
@@ -101,6 +108,7 @@ void pl_fiber_free(struct pl_worker *w, struct pl_fiber *f)
         w->fibers = f->older;
     if (f->older)
         f->older->younger = f->younger;
+    atomic_store_explicit(&f->alive, 0, memory_order_relaxed);
     pl_context_done(&f->context);
     pl_stack_put(&w->stacks, f->stack);
 }

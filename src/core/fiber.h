@@ -20,8 +20,9 @@ struct pl_fiber {
     struct pl_fiber *next;            /* in the ready queue, or among the idle */
     struct pl_fiber *older, *younger; /* in the worker's list of live fibers */
     struct pl_stack *stack;
-    struct pl_job *job; /* to run when it starts */
-    struct pl_job wake; /* the message by which another thread makes it ready */
+    _Atomic uint32_t alive; /* for who looks (look.h): the members above are a fiber's */
+    struct pl_job *job;     /* to run when it starts */
+    struct pl_job wake;     /* the message by which another thread makes it ready */
     /* Called on the fiber when it is about to suspend, once: a task that runs several items in a
      * row gives the rest away. */
     void (*giveaway)(void *arg);

@@ -394,6 +394,7 @@ int pl_future_wait(plait_future *f, int64_t deadline)
     }
     struct blocked b = { .waiter.fire = unblock };
     pl_wait_init(&b.wait, s);
+    pl_wait_for(&b.wait, PL_FOR_FUTURE, f);
     if (!pl_future_watch(f, &b.waiter))
         return 0;
     enum pl_wait_state why = pl_wait(&b.wait, deadline);
@@ -406,6 +407,7 @@ void pl_future_join(plait_future *f)
 {
     struct blocked b = { .waiter.fire = unblock };
     pl_wait_init(&b.wait, pl_strand_current());
+    pl_wait_for(&b.wait, PL_FOR_FUTURE, f);
     if (pl_future_watch(f, &b.waiter))
         pl_wait_uninterrupted(&b.wait);
 }

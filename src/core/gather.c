@@ -71,6 +71,7 @@ int plait_wait(plait_future *const *futures, size_t n, enum plait_when when, int
     /* One more than there are, so that it cannot fire before all are on. */
     struct group g = { .when = when };
     pl_wait_init(&g.wait, s);
+    pl_wait_for(&g.wait, PL_FOR_FUTURES, NULL);
     atomic_init(&g.left, n + 1);
     size_t watched = 0;
     bool over = false;

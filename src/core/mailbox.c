@@ -54,6 +54,7 @@ int pl_mailbox_take(struct pl_mailbox *b, struct pl_mail **ret, int64_t deadline
     struct pl_strand *s = pl_strand_current();
     struct pl_wait wait;
     pl_wait_init(&wait, s);
+    pl_wait_for(&wait, PL_FOR_FUTURES, NULL);
     struct pl_mail *m = take(b, &wait);
     if (!m) {
         enum pl_wait_state why = pl_wait(&wait, deadline);

@@ -16,11 +16,13 @@
  *   the name of the task that holds it up.
  *
  *   While every worker sleeps the monitor sleeps too, and costs a working program nothing but one
- *   load at each of its wake-ups.
+ *   load at each of its wake-ups. Where the workers sleep though tasks are alive that wait for
+ *   neither time nor I/O, it first asks whether anybody is left who could wake them (stuck.c).
  */
 #include "core/monitor.h"
 #include "base/bug.h"
 #include "core/sched.h"
+#include "core/stuck.h"
 #include "core/trace.h"
 #include "os/alloc.h"
 #include "os/clock.h"
@@ -44,6 +46,7 @@ struct pl_monitor {
     pthread_t thread;
     _Atomic uint32_t word; /* futex: 0 watching, 1 deep asleep, 2 stop */
     unsigned calm;
+    uint64_t reported; /* the sum of heartbeats at which a deadlock was reported; 0: none */
     struct sample samples[];
 };
 
@@ -137,6 +140,26 @@ static bool look(struct pl_sched *s, int64_t tick)
     return awake;
 }
 
+/* How long the monitor sleeps when its tasks could be waiting for ever, before it asks again. */
+#define ASK_NS PLAIT_SECOND
+
+/* Sleeps until roused. Every worker sleeps. */
+static void sleep_deep(struct pl_sched *s)
+{
+    struct pl_monitor *m = s->monitor;
+    while (atomic_load(&m->word) == DEEP) {
+        uint64_t beats = 0;
+        if (!pl_stuck_maybe(s, &beats) || beats == m->reported) {
+            pl_futex_wait(&m->word, DEEP, PL_FOREVER);
+            return;
+        }
+        if (pl_stuck_report(s))
+            m->reported = beats;
+        else
+            pl_futex_wait(&m->word, DEEP, pl_now() + ASK_NS);
+    }
+}
+
 static void *watch(void *arg)
 {
     struct pl_sched *s = arg;
@@ -148,7 +171,7 @@ static void *watch(void *arg)
         } else {
             uint32_t watching = WATCHING;
             if (atomic_compare_exchange_strong(&m->word, &watching, DEEP) && !look(s, TICK_NS))
-                pl_futex_wait(&m->word, DEEP, PL_FOREVER);
+                sleep_deep(s);
             uint32_t deep = DEEP;
             atomic_compare_exchange_strong(&m->word, &deep, WATCHING);
             m->calm = 0;
@@ -162,7 +185,8 @@ static void *watch(void *arg)
 
 void pl_monitor_rouse(struct pl_sched *s)
 {
-    struct pl_monitor *m = s->monitor;
+    /* Acquire: pairs with the release in pl_monitor_start(). */
+    struct pl_monitor *m = atomic_load_explicit(&s->monitor, memory_order_acquire);
     uint32_t deep = DEEP;
     /* Sequentially consistent, after the worker was taken out of SLEEPING: pairs with look(). */
     if (m && atomic_load(&m->word) == DEEP &&
@@ -179,7 +203,8 @@ int pl_monitor_start(struct pl_sched *s)
         return -ENOMEM;
     char name[16];
     snprintf(name, sizeof name, "%.8s/watch", s->ex.name);
-    s->monitor = m;
+    /* Release: pairs with the acquire in pl_monitor_rouse(), on workers that run already. */
+    atomic_store_explicit(&s->monitor, m, memory_order_release);
     int e = pl_thread_start(&m->thread, name, 0, watch, s);
     if (e < 0) {
         s->monitor = NULL;

@@ -65,7 +65,8 @@ static int64_t waiting_since(struct pl_patience *p)
     return p ? p->since : 0;
 }
 
-int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, struct pl_patience *patience)
+int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, struct pl_patience *patience,
+            enum pl_waits_for what)
 {
     struct pl_strand *s = pl_strand_current();
     int e = pl_strand_cancelled(s);
@@ -74,6 +75,7 @@ int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, struct pl_patienc
     struct bucket *b = bucket_of(word);
     struct parked p = { .word = word, .since = waiting_since(patience) };
     pl_wait_init(&p.wait, s);
+    pl_wait_for(&p.wait, what, word);
     if (!join(b, &p, expect))
         return -EAGAIN;
     enum pl_wait_state why = pl_wait(&p.wait, deadline);
@@ -89,10 +91,12 @@ int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, struct pl_patienc
     return why == PL_WAIT_TIMEOUT ? -ETIMEDOUT : pl_strand_code(s);
 }
 
-int pl_park_uninterrupted(uint32_t *word, uint32_t expect, struct pl_patience *patience)
+int pl_park_uninterrupted(uint32_t *word, uint32_t expect, struct pl_patience *patience,
+                          enum pl_waits_for what)
 {
     struct parked p = { .word = word, .since = waiting_since(patience) };
     pl_wait_init(&p.wait, pl_strand_current());
+    pl_wait_for(&p.wait, what, word);
     struct bucket *b = bucket_of(word);
     if (!join(b, &p, expect))
         return -EAGAIN;
@@ -122,7 +126,7 @@ unsigned pl_unpark(uint32_t *word, unsigned n)
     return woken;
 }
 
-void pl_unpark_one(uint32_t *word,
+bool pl_unpark_one(uint32_t *word,
                    uint32_t (*decide)(uint32_t *word, bool found, bool more, int64_t since))
 {
     struct bucket *b = bucket_of(word);
@@ -138,6 +142,29 @@ void pl_unpark_one(uint32_t *word,
         remove_parked(b, p);
         p->token = token;
         pl_wait_fire(&p->wait, PL_WAIT_WOKEN);
+    }
+    pl_unlock(&b->lock);
+    return p != NULL;
+}
+
+void pl_unpark_all(uint32_t *word, uint32_t (*decide)(uint32_t *word, uint32_t n, int64_t since))
+{
+    struct bucket *b = bucket_of(word);
+    pl_lock(&b->lock);
+    uint32_t n = 0;
+    int64_t since = 0;
+    for (struct parked *p = b->first; p; p = p->next)
+        if (p->word == word && n++ == 0)
+            since = p->since;
+    uint32_t token = decide(word, n, since);
+    for (struct parked *p = b->first, *next; p && n > 0; p = next) {
+        next = p->next;
+        if (p->word != word)
+            continue;
+        remove_parked(b, p);
+        p->token = token;
+        pl_wait_fire(&p->wait, PL_WAIT_WOKEN);
+        n--;
     }
     pl_unlock(&b->lock);
 }

@@ -13,6 +13,7 @@
 #ifndef PL_CORE_PARK_H
 #define PL_CORE_PARK_H
 
+#include "core/strand.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,20 +24,35 @@ struct pl_patience {
     uint32_t token; /* what the last waker passed */
 };
 
+/* A word of a mutex has the id of the strand that holds it (strand.h) from this bit on; 0: not
+ * known. */
+#define PL_OWNER_SHIFT 2
+
 /* Waits while *word == expect. 0: woken; -EAGAIN: it differed; -ETIMEDOUT at the deadline,
- * -ETIMEDOUT or -ECANCELED by the scope. `p` may be NULL where wakers pass nothing. */
-int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, struct pl_patience *p);
+ * -ETIMEDOUT or -ECANCELED by the scope. `p` may be NULL where wakers pass nothing; `what` is for
+ * people who look. */
+int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, struct pl_patience *p,
+            enum pl_waits_for what);
 
 /* The same, but neither a deadline nor a cancel ends it: 0 or -EAGAIN. */
-int pl_park_uninterrupted(uint32_t *word, uint32_t expect, struct pl_patience *p);
+int pl_park_uninterrupted(uint32_t *word, uint32_t expect, struct pl_patience *p,
+                          enum pl_waits_for what);
 
 /* Wakes at most n waiters of the word and returns how many. */
 unsigned pl_unpark(uint32_t *word, unsigned n);
 
-/* Wakes one. `decide` is called under the bucket's lock, before the waiter goes on: whether there
- * is one, whether there are more, and since when the first has waited (0: it did not say); it may
- * change the word and returns the token. */
-void pl_unpark_one(uint32_t *word,
+/* One who has waited for so long is handed what he waits for, which otherwise may be taken by
+ * whoever comes first: that is what makes locks fast. */
+#define PL_PATIENCE_NS PLAIT_MILLISECOND
+
+/* Wakes one, if there is one: true. `decide` is called under the bucket's lock in any case, before
+ * the waiter goes on: whether there is one, whether there are more, and since when the first has
+ * waited (0: it did not say); it may change the word and returns the token. */
+bool pl_unpark_one(uint32_t *word,
                    uint32_t (*decide)(uint32_t *word, bool found, bool more, int64_t since));
+
+/* Wakes all, with one token; `decide` is told how many there are, and since when the first has
+ * waited. */
+void pl_unpark_all(uint32_t *word, uint32_t (*decide)(uint32_t *word, uint32_t n, int64_t since));
 
 #endif

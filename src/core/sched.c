@@ -2,6 +2,7 @@
 // sched.c - what the workers of one executor share: the injector, stealing, waking, the end.
 #include "core/sched.h"
 #include "base/bug.h"
+#include "core/look.h"
 #include "core/trace.h"
 #include "os/alloc.h"
 #include "os/clock.h"
@@ -83,6 +84,7 @@ static int wait_for_room(struct pl_sched *s)
 {
     struct pl_waiting_room r, **end = &s->room;
     pl_wait_init(&r.wait, pl_strand_current());
+    pl_wait_for(&r.wait, PL_FOR_QUEUE, s);
     while (*end)
         end = &(*end)->next;
     r.next = NULL;
@@ -315,6 +317,7 @@ int pl_sched_add_worker(struct pl_sched *s)
     if (e == 0)
         return 0;
     atomic_store_explicit(&s->used, index, memory_order_release);
+    pl_look_wait();
     pl_worker_done(w);
     return e;
 }
@@ -328,8 +331,15 @@ void pl_sched_wait_end(struct pl_sched *s)
         pl_worker_awake(&s->workers[0]); /* it slept since the last turn */
         pl_worker_run(&s->workers[0]);
     }
+    struct pl_strand *me = pl_strand_current();
+    struct pl_wait shown;
+    pl_wait_init(&shown, me);
+    pl_wait_for(&shown, PL_FOR_CLOSE, s);
+    struct pl_plain *plain = pl_plain_show(me, PLAIT_NEVER, pl_now());
+    atomic_store(&s->closer, 1);
     while (!atomic_load(&s->ended))
         pl_futex_wait(&s->ended, 0, PL_FOREVER);
+    pl_plain_hide(plain);
 }
 
 bool pl_sched_done(struct pl_sched *s)

@@ -52,8 +52,9 @@ struct pl_sched {
     struct pl_waiting_room *room; /* who waits for the queue to have room; under the lock */
 
     struct pl_slab_shared slabs;
+    _Atomic uint32_t closer; /* a thread is in pl_sched_wait_end() */
     struct pl_blocking_pool *blocking;
-    struct pl_monitor *monitor;
+    _Atomic(struct pl_monitor *) monitor; /* set when the workers run already */
 };
 
 static inline struct pl_sched *pl_sched_of(struct plait_executor *ex)

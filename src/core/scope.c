@@ -481,6 +481,7 @@ int plait_scope_end(plait_scope *ps)
         int32_t left = (int32_t)(s->spawned - s->joined);
         s->joining = true;
         pl_wait_init(&s->wait, owner);
+        pl_wait_for(&s->wait, PL_FOR_SCOPE, s);
         /* Acquire: pairs with the release of each child's end, whose result is read next. */
         if (atomic_fetch_sub_explicit(&s->balance, left, memory_order_acq_rel) != left)
             pl_wait_uninterrupted(&s->wait);

@@ -33,6 +33,7 @@ int plait_sleep_until(int64_t when)
         return pl_strand_yield(s);
     struct pl_wait w;
     pl_wait_init(&w, s);
+    pl_wait_for(&w, PL_FOR_TIME, NULL);
     return pl_wait(&w, when) == PL_WAIT_CANCELLED ? pl_strand_code(s) : 0;
 }
 

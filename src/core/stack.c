@@ -25,6 +25,7 @@
 
 #include "arch/sanitize.h"
 #include "base/bug.h"
+#include "core/look.h"
 #include "os/alloc.h"
 
 #define KIB           ((size_t)1024)
@@ -201,9 +202,9 @@ static struct pl_stack_slab *slab_new(struct pl_stack_pool *p)
         return NULL;
     }
     slab->next = p->slabs;
-    // A signal handler of this thread may walk the list: it must find the slab filled in.
-    atomic_signal_fence(memory_order_release);
-    p->slabs = slab;
+    // Release: pairs with the acquire in pl_stack_pool_next(), and a signal handler of this thread
+    // may walk the list: it must find the slab filled in.
+    __atomic_store_n(&p->slabs, slab, __ATOMIC_RELEASE);
     return slab;
 }
 
@@ -231,11 +232,16 @@ void pl_stack_pool_done(struct pl_stack_pool *p)
     *p = (struct pl_stack_pool){ .stack_bytes = p->stack_bytes };
 }
 
+static size_t usable_bytes(const struct pl_stack_pool *p, unsigned i)
+{
+    return p->stack_bytes - HEADER_BYTES - i % COLOURS * COLOUR_BYTES;
+}
+
 static struct pl_stack *write_header(struct pl_stack_pool *p, struct pl_stack_slab *slab,
                                      unsigned i)
 {
     char *low = stack_low(p, slab, i);
-    size_t bytes = p->stack_bytes - HEADER_BYTES - i % COLOURS * COLOUR_BYTES;
+    size_t bytes = usable_bytes(p, i);
     struct pl_stack *s = (struct pl_stack *)(low + bytes);
 
     *s = (struct pl_stack){
@@ -318,7 +324,8 @@ static void sweep(struct pl_stack_pool *p)
     while (*link) {
         struct pl_stack_slab *slab = *link;
         if (slab->cold_count == slab->carved) {
-            *link = slab->next;
+            __atomic_store_n(link, slab->next, __ATOMIC_RELEASE);
+            pl_look_wait();
             slab_free(p, slab);
             continue;
         }
@@ -362,6 +369,29 @@ bool pl_stack_owns_guard(const struct pl_stack_pool *p, const void *addr)
         size_t offset = (size_t)addr - (size_t)slab->base; // huge where addr lies below
         if (offset < slab->carved * stride)
             return offset % stride < pl_memory_page();
+    }
+    return false;
+}
+
+// What is read here changes under the reader, who takes a stack that is carved or goes cold
+// meanwhile for one or the other.
+PL_UNSANITIZED bool pl_stack_pool_next(const struct pl_stack_pool *p, struct pl_stack_place *at,
+                                       struct pl_stack *ret)
+{
+    // Acquire: pairs with the release in slab_new().
+    const struct pl_stack_slab *slab = __atomic_load_n(&p->slabs, __ATOMIC_ACQUIRE);
+    while (at->begun && slab && slab->base != at->base)
+        slab = __atomic_load_n(&slab->next, __ATOMIC_ACQUIRE);
+    at->begun = true;
+    for (; slab; slab = __atomic_load_n(&slab->next, __ATOMIC_ACQUIRE), at->index = 0) {
+        at->base = slab->base;
+        while (at->index < slab->carved) {
+            unsigned i = at->index++;
+            if (slab->cold[i / 64] >> (i % 64) & 1)
+                continue;
+            *ret = (struct pl_stack){ .low = stack_low(p, slab, i), .bytes = usable_bytes(p, i) };
+            return true;
+        }
     }
     return false;
 }

@@ -89,6 +89,19 @@ static inline void *pl_stack_top(const struct pl_stack *s, size_t bytes)
     return (void *)(((size_t)s->low + s->bytes - bytes) & ~(size_t)63);
 }
 
+// A place among the stacks of a pool. Zero: before the first.
+struct pl_stack_place {
+    bool begun;
+    const char *base; // of the slab
+    unsigned index;   // of the next stack there
+};
+
+// Another thread, or a signal handler, looks at the stacks that have been handed out at some time:
+// the next one's lowest byte and size, or false. Between pl_look_begin() and _end() (look.h); finds
+// the end when the slab at which the place is has been freed.
+bool pl_stack_pool_next(const struct pl_stack_pool *p, struct pl_stack_place *at,
+                        struct pl_stack *ret);
+
 // The guard that new stacks get in this process; PLAIT_GUARD=madvise|mprotect|canary chooses
 // another.
 enum pl_guard_kind pl_stack_guard_kind(void);

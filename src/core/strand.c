@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // strand.c - waiting and being interrupted, on fibers and on plain threads.
+#include "core/look.h"
+#include "core/park.h"
 #include "core/strand.h"
 #include "base/bug.h"
 #include "base/relax.h"
@@ -12,11 +14,46 @@
 #include "os/ipc.h"
 #include "os/thread.h"
 
+/* Ids that a worker takes at once. */
+#define BLOCK 64
+
 struct timer {
     struct pl_heap_node node;
     struct pl_wait *wait;
     enum pl_wait_state why;
 };
+
+_Thread_local uint32_t pl_plain_lock_word;
+
+static uint32_t lock_word(uint32_t id)
+{
+    return id << PL_OWNER_SHIFT | 1;
+}
+
+uint32_t pl_strand_id(struct pl_strand *s)
+{
+    /* Fibers got theirs when they were made. */
+    if (s->lock_word == 0)
+        s->lock_word = lock_word(PL_ID_PLAIN | ((uint32_t)pl_thread_id() & (PL_ID_PLAIN - 1)));
+    return s->lock_word >> PL_OWNER_SHIFT;
+}
+
+PL_NOINLINE uint32_t pl_lock_word_slow(void)
+{
+    struct pl_strand *s = pl_strand_current();
+    (void)pl_strand_id(s);
+    pl_plain_lock_word = s->lock_word;
+    return s->lock_word;
+}
+
+uint32_t pl_fiber_lock_word(struct pl_worker *w)
+{
+    static _Atomic uint32_t next = BLOCK;
+    /* Relaxed: a number, which publishes nothing. In blocks, so that workers share no line. */
+    if (w->next_id % BLOCK == 0)
+        w->next_id = atomic_fetch_add_explicit(&next, BLOCK, memory_order_relaxed);
+    return lock_word(w->next_id++ & (PL_ID_PLAIN - 1));
+}
 
 PL_NOINLINE struct pl_strand *pl_strand_current(void)
 {
@@ -49,8 +86,11 @@ bool pl_wait_fire(struct pl_wait *w, enum pl_wait_state why)
     uint32_t armed = PL_WAIT_ARMED;
     /* Release: what the firer did is visible to the waiter, which loads with acquire. */
     if (!atomic_compare_exchange_strong_explicit(&w->state, &armed, why, memory_order_acq_rel,
-                                                 memory_order_relaxed))
-        return false;
+                                                 memory_order_relaxed)) {
+        if (armed != PL_WAIT_ASLEEP || !atomic_compare_exchange_strong(&w->state, &armed, why))
+            return false;
+        atomic_fetch_sub(&pl_asleep, 1); /* here, not by who wakes up: see monitor.c */
+    }
     if (!worker && bell >= 0)
         pl_bell_ring(bell);
     else if (!worker)
@@ -86,17 +126,49 @@ static enum pl_wait_state wait_state(struct pl_wait *w)
     return (enum pl_wait_state)atomic_load_explicit(&w->state, memory_order_acquire);
 }
 
+static bool is_armed(struct pl_wait *w)
+{
+    enum pl_wait_state state = wait_state(w);
+    return state == PL_WAIT_ARMED || state == PL_WAIT_ASLEEP;
+}
+
+/* Suspends the fiber, and shows for what. */
+static void suspend(struct pl_strand *s, int64_t until)
+{
+    struct pl_worker *w = s->worker;
+    /* A task that has run for long has made the worker's clock late, and the monitor has asked for
+     * a look around. */
+    if (PL_UNLIKELY(atomic_load_explicit(&w->hurry, memory_order_relaxed)))
+        w->clock = pl_now();
+    pl_shown_begin(&s->shown, w->clock, until);
+    pl_fiber_suspend(pl_fiber_of(s));
+    pl_shown_end(&s->shown);
+}
+
+_Atomic int32_t pl_asleep;
+
+/* A plain thread that waits without a deadline counts as asleep until it is fired. */
+static void fall_asleep(struct pl_wait *w)
+{
+    uint32_t armed = PL_WAIT_ARMED;
+    if (atomic_compare_exchange_strong(&w->state, &armed, PL_WAIT_ASLEEP))
+        atomic_fetch_add(&pl_asleep, 1);
+}
+
 void pl_wait_uninterrupted(struct pl_wait *w)
 {
     struct pl_strand *s = w->strand;
     pl_strand_checkpoint(s);
     if (s->worker) {
         /* Also when it was fired already: who fires makes the fiber ready, exactly once. */
-        pl_fiber_suspend(pl_fiber_of(s));
-        PL_ASSERT(wait_state(w) != PL_WAIT_ARMED);
+        suspend(s, PLAIT_NEVER);
+        PL_ASSERT(!is_armed(w));
     } else {
-        while (wait_state(w) == PL_WAIT_ARMED)
-            pl_futex_wait(&w->state, PL_WAIT_ARMED, PL_FOREVER);
+        struct pl_plain *shown = pl_plain_show(s, PLAIT_NEVER, pl_now());
+        fall_asleep(w);
+        while (is_armed(w))
+            pl_futex_wait(&w->state, PL_WAIT_ASLEEP, PL_FOREVER);
+        pl_plain_hide(shown);
     }
     pl_strand_checkpoint(s);
 }
@@ -122,7 +194,7 @@ static enum pl_wait_state wait_fiber(struct pl_wait *w, struct timer *t)
     if (t->node.key != PLAIT_NEVER)
         pl_heap_push(timers, &t->node);
     s->waiting = w;
-    pl_fiber_suspend(pl_fiber_of(s));
+    suspend(s, t->node.key);
     s->waiting = NULL;
     if (t->node.key != PLAIT_NEVER && pl_heap_is_linked(&t->node))
         pl_heap_remove(timers, &t->node);
@@ -133,7 +205,8 @@ static enum pl_wait_state wait_fiber(struct pl_wait *w, struct timer *t)
 static int sleep_thread(struct pl_wait *w, int64_t deadline, struct pl_watch *watch)
 {
     if (!watch)
-        return pl_futex_wait(&w->state, PL_WAIT_ARMED, deadline);
+        return pl_futex_wait(
+            &w->state, wait_state(w) == PL_WAIT_ASLEEP ? PL_WAIT_ASLEEP : PL_WAIT_ARMED, deadline);
     int n = pl_fds_wait(watch->fds, watch->n, deadline);
     if (n > 0)
         watch->ready(watch);
@@ -149,9 +222,13 @@ static enum pl_wait_state wait_thread(struct pl_wait *w, struct timer *t, struct
     /* From here on a canceller finds the wait; one that came before is seen by this look. */
     if (pl_strand_cancelled(s) != 0)
         pl_wait_fire(w, PL_WAIT_CANCELLED);
-    while (wait_state(w) == PL_WAIT_ARMED)
+    struct pl_plain *shown = pl_plain_show(s, t->node.key, pl_now());
+    if (t->node.key == PLAIT_NEVER && !watch)
+        fall_asleep(w);
+    while (is_armed(w))
         if (sleep_thread(w, t->node.key, watch) == -ETIMEDOUT)
             pl_wait_fire(w, t->why);
+    pl_plain_hide(shown);
     pl_strand_lock(s);
     s->waiting = NULL;
     pl_strand_unlock(s);

@@ -35,7 +35,74 @@ enum pl_wait_state {
     PL_WAIT_WOKEN = 1,     /* what was waited for */
     PL_WAIT_TIMEOUT = 2,   /* the deadline of the wait itself */
     PL_WAIT_CANCELLED = 3, /* the strand's chain was cancelled, or its deadline passed */
+    PL_WAIT_ASLEEP = 4,    /* as ARMED, of a plain thread that has no deadline: see monitor.c */
 };
+
+/* What a strand waits for: only for people who look (dump.c). */
+enum pl_waits_for {
+    PL_FOR_OTHER = 0,
+    PL_FOR_TIME,
+    PL_FOR_IO, /* object: pl_for_io() */
+    PL_FOR_GET,
+    PL_FOR_PUT,
+    PL_FOR_CHOICE, /* object: how many cases */
+    PL_FOR_FUTURE,
+    PL_FOR_FUTURES,
+    PL_FOR_SCOPE,
+    PL_FOR_MAP,
+    PL_FOR_QUEUE,
+    PL_FOR_THREAD,
+    PL_FOR_MUTEX,
+    PL_FOR_READ_LOCK,
+    PL_FOR_WRITE_LOCK,
+    PL_FOR_COND,
+    PL_FOR_SEMAPHORE,
+    PL_FOR_EVENT,
+    PL_FOR_LATCH,
+    PL_FOR_BARRIER,
+    PL_FOR_ONCE,
+    PL_FOR_BROADCAST,
+    PL_FOR_WORK,
+    PL_FOR_SHARED,
+    PL_FOR_CLOSE,
+    PL_FOR_COUNT,
+};
+
+/* What a strand shows of its wait to other threads, which may look at any time. Written by the
+ * strand only: `what` and `object` before it waits, the others when it begins to. */
+struct pl_shown {
+    _Atomic uint32_t turn; /* odd while it waits; another number each time */
+    _Atomic uint32_t what; /* enum pl_waits_for */
+    _Atomic uintptr_t object;
+    _Atomic int64_t since; /* late by as much as the worker's clock: see worker.h */
+    _Atomic int64_t until; /* PLAIT_NEVER: no deadline */
+};
+
+static inline void pl_shown_begin(struct pl_shown *x, int64_t since, int64_t until)
+{
+    atomic_store_explicit(&x->since, since, memory_order_relaxed);
+    atomic_store_explicit(&x->until, until, memory_order_relaxed);
+    /* Release: who sees the odd number sees what the wait is for, and the frames below. */
+    uint32_t turn = atomic_load_explicit(&x->turn, memory_order_relaxed);
+    atomic_store_explicit(&x->turn, turn + 1, memory_order_release);
+}
+
+static inline void pl_shown_end(struct pl_shown *x)
+{
+    uint32_t turn = atomic_load_explicit(&x->turn, memory_order_relaxed);
+    atomic_store_explicit(&x->turn, turn + 1, memory_order_relaxed);
+    /* Release: who saw what is written from now on, also to the stack, sees that number too, and
+     * discards it. Pairs with the fence in unchanged(), dump.c. */
+    atomic_thread_fence(memory_order_release);
+}
+
+static inline void pl_shown_copy(struct pl_shown *to, const struct pl_shown *from)
+{
+    uint32_t what = atomic_load_explicit(&from->what, memory_order_relaxed);
+    uintptr_t object = atomic_load_explicit(&from->object, memory_order_relaxed);
+    atomic_store_explicit(&to->what, what, memory_order_relaxed);
+    atomic_store_explicit(&to->object, object, memory_order_relaxed);
+}
 
 struct pl_strand {
     struct pl_worker *worker; /* NULL: a plain thread */
@@ -46,6 +113,8 @@ struct pl_strand {
     struct pl_locals *locals; /* the values of the running task, or NULL: see local.h */
     uint64_t clean;           /* pl_cancel_epoch when its chain was last found clean; 0: unknown */
     _Atomic uint32_t lock;    /* plain threads only: waiting and scope against cancellers */
+    uint32_t lock_word;       /* what a mutex that it holds contains: park.h; 0: not yet known */
+    struct pl_shown shown;
 };
 
 struct pl_wait {
@@ -66,7 +135,34 @@ static inline void pl_wait_init(struct pl_wait *w, struct pl_strand *s)
     w->bell = -1;
     w->strand = s;
     w->interrupt = 0;
+    atomic_store_explicit(&s->shown.what, PL_FOR_OTHER, memory_order_relaxed);
 }
+
+/* Says what the wait is for. After pl_wait_init(), before waiting. */
+static inline void pl_wait_for(struct pl_wait *w, enum pl_waits_for what, const void *object)
+{
+    atomic_store_explicit(&w->strand->shown.what, what, memory_order_relaxed);
+    atomic_store_explicit(&w->strand->shown.object, (uintptr_t)object, memory_order_relaxed);
+}
+static inline const void *pl_for_io(unsigned operation, int fd)
+{
+    return (const void *)(uintptr_t)((uint64_t)operation << 32 | (uint32_t)fd);
+}
+
+/* A number that no other strand has at the time: a fiber's, or PL_ID_PLAIN and the thread's of the
+ * kernel. 30 bits. */
+#define PL_ID_PLAIN (UINT32_C(1) << 29)
+uint32_t pl_strand_id(struct pl_strand *s);
+
+/* The lock_word of the calling strand. */
+uint32_t pl_lock_word_slow(void);
+extern _Thread_local uint32_t pl_plain_lock_word __attribute__((tls_model("initial-exec")));
+
+/* For a fiber that is made. On its worker's thread. */
+uint32_t pl_fiber_lock_word(struct pl_worker *w);
+
+/* Plain threads that wait in plait without a deadline and were not fired yet. */
+extern _Atomic int32_t pl_asleep;
 
 /* Ends the wait; true when this call did. Any thread. */
 bool pl_wait_fire(struct pl_wait *w, enum pl_wait_state why);

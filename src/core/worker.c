@@ -164,7 +164,7 @@ static void run_timers(struct pl_worker *w)
     struct pl_heap_node *node = pl_heap_min(&w->timers);
     if (!node)
         return;
-    int64_t now = pl_now();
+    int64_t now = w->clock;
     for (int i = 0; i < TIMERS_MOST && node && node->key <= now; i++) {
         pl_heap_pop(&w->timers);
         pl_strand_timer_due(node);
@@ -191,6 +191,7 @@ static void tell_fibers(struct pl_worker *w)
 static void look_around(struct pl_worker *w, bool submit)
 {
     pl_worker_count(&w->heartbeat);
+    w->clock = pl_now();
     pl_worker_receive(w);
     run_timers(w);
     if (pl_loop_ready(&w->loop) || (submit && w->loop.fresh))
@@ -374,6 +375,8 @@ enum pl_worker_rest pl_worker_rest(struct pl_worker *w)
 bool pl_worker_prepare_sleep(struct pl_worker *w)
 {
     give_up_search(w); /* it may have been woken to search, and then not searched */
+    bool quiet = !pl_heap_min(&w->timers) && pl_loop_inflight(&w->loop) == 0;
+    atomic_store_explicit(&w->quiet, quiet, memory_order_relaxed); /* published by the next line */
     atomic_store(&w->state, PL_WORKER_SLEEPING);
     atomic_fetch_add(&w->sched->sleepers, 1); /* [pair SLEEP] */
     if (pl_sched_has_work(w->sched, w)) {

@@ -50,6 +50,8 @@ struct pl_worker {
     struct pl_stack_pool stacks;
     int64_t trim_at;
     struct pl_heap timers;
+    int64_t clock;    /* when it last looked around: what waits show as their beginning */
+    uint32_t next_id; /* of its fibers: see pl_fiber_lock_word() */
     struct pl_loop loop;
     struct pl_slab slab;
     uint64_t futures_made, futures_freed; /* pooled ones, by this worker */
@@ -66,6 +68,7 @@ struct pl_worker {
     _Atomic uint32_t state;
     _Alignas(64) _Atomic uint64_t created, finished; /* jobs; written by the worker only */
     _Atomic uint64_t heartbeat;    /* changes with every look around; the monitor's */
+    _Atomic uint32_t quiet;        /* as it fell asleep it had no timer and no I/O; the monitor's */
     _Atomic uint32_t hurry;        /* the monitor asks for a look around: its tasks take long */
     _Atomic(const char *) running; /* name of the task that runs now; the monitor's */
 };

@@ -3,6 +3,7 @@
 #include "core/blocking.h"
 #include "core/monitor.h"
 #include "core/overflow.h"
+#include "core/registry.h"
 #include "core/sched.h"
 #include "exec/open.h"
 #include "os/alloc.h"
@@ -37,6 +38,7 @@ static void close_local(struct plait_executor *ex)
 {
     struct pl_sched *s = pl_sched_of(ex);
     pl_sched_wait_end(s);
+    pl_registry_remove(ex);
     pl_monitor_stop(s); /* it adds workers until then */
     /* Futures that are still held keep one reference together, and the last of them may be freed as
      * soon as the slabs are closed; see pl_slab_free_shared(). */

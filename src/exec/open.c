@@ -93,6 +93,8 @@ int plait_shutdown(plait_executor *ex, enum plait_how how)
 static int finish(void *arg)
 {
     plait_executor *ex = arg;
+    if (!pl_is_sched(ex)) /* the others end it while people can look at what it waits for */
+        pl_registry_remove(ex);
     ex->ops->close(ex);
     pl_executor_unref(ex);
     return 0;
@@ -107,7 +109,7 @@ int plait_close(plait_executor *ex)
         plait_shutdown(ex, PLAIT_DRAIN);
         return -EDEADLK;
     }
-    if (!pl_registry_remove(ex))
+    if (!pl_registry_close(ex))
         return -EINVAL;
     plait_shutdown(ex, PLAIT_DRAIN);
     if (!self || ex->options.foreign)

@@ -204,6 +204,7 @@ int pl_map_ranges(const struct pl_map_job *j)
     pl_cancel_init(&m.cancel, s->cancel ? s->cancel : &j->ex->root, 0);
     atomic_init(&m.left, j->n);
     pl_wait_init(&m.wait, s);
+    pl_wait_for(&m.wait, PL_FOR_MAP, NULL);
     m.waiting = &m.wait;
     struct range *all = range_new(&m, 0, j->n);
     if (!all)
@@ -219,6 +220,7 @@ int pl_map_ranges(const struct pl_map_job *j)
         pl_lock(&m.lock);
         bool over = m.over;
         pl_wait_init(&m.last_wait, s);
+        pl_wait_for(&m.last_wait, PL_FOR_MAP, NULL);
         m.waiting = &m.last_wait;
         pl_unlock(&m.lock);
         if (!over)

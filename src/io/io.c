@@ -114,6 +114,7 @@ static int64_t on_fiber(struct operation *o)
     }
     o->op.done = completed;
     pl_wait_init(&o->wait, o->strand);
+    pl_wait_for(&o->wait, PL_FOR_IO, pl_for_io(o->op.code, o->op.fd));
     o->wait.interrupt = interrupt;
     pl_loop_start(&w->loop, &o->op);
     pl_wait(&o->wait, o->deadline);
@@ -265,6 +266,7 @@ int plait_io_close(int fd)
         return (int)o.op.result;
     }
     pl_wait_init(&o.wait, s);
+    pl_wait_for(&o.wait, PL_FOR_IO, pl_for_io(o.op.code, fd));
     pl_loop_start(&s->worker->loop, &o.op);
     pl_wait_uninterrupted(&o.wait);
     return (int)o.op.result;

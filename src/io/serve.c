@@ -149,7 +149,7 @@ static int accept_one(struct server *s, int listener, plait_executor *ex, int fl
             if (!told)
                 tell_shortage(ex, fd);
             told = true;
-            int e = pl_park(&s->ends, ends, pl_clock_after(PAUSE_NS), NULL);
+            int e = pl_park(&s->ends, ends, pl_clock_after(PAUSE_NS), NULL, PL_FOR_TIME);
             if (e == -ECANCELED || (e == -ETIMEDOUT && (e = plait_cancelled()) < 0))
                 return e;
         } else if (!is_passing(fd)) {

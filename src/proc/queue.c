@@ -197,6 +197,7 @@ static int wait_for_room(struct pl_pool *p)
 {
     struct pl_room r, **end = &p->room;
     pl_wait_init(&r.wait, pl_strand_current());
+    pl_wait_for(&r.wait, PL_FOR_QUEUE, NULL);
     while (*end)
         end = &(*end)->next;
     r.next = NULL;

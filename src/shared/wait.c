@@ -225,7 +225,7 @@ int pl_shared_await(uint32_t *word, uint32_t expect, uint32_t holder, int64_t de
     int e = post(word);
     if (e < 0)
         return e;
-    e = holder_is_gone(holder) ? 0 : pl_park(word, expect, deadline, NULL);
+    e = holder_is_gone(holder) ? 0 : pl_park(word, expect, deadline, NULL, PL_FOR_SHARED);
     unpost(word);
     return e == -EAGAIN ? 0 : e;
 }
@@ -237,7 +237,7 @@ void pl_shared_await_uninterrupted(uint32_t *word, uint32_t expect, uint32_t hol
         return;
     }
     if (!holder_is_gone(holder))
-        (void)pl_park_uninterrupted(word, expect, NULL);
+        (void)pl_park_uninterrupted(word, expect, NULL, PL_FOR_SHARED);
     unpost(word);
 }
 

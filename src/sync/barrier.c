@@ -54,7 +54,7 @@ int plait_barrier_wait(plait_barrier *b)
         return 1;
     }
     while ((state = look(b)) - round <= ARRIVED) {
-        int e = pl_park(&b->private_state, state, PLAIT_NEVER, NULL);
+        int e = pl_park(&b->private_state, state, PLAIT_NEVER, NULL, PL_FOR_BARRIER);
         if (e == 0 || e == -EAGAIN)
             continue;
         /* Leaves, unless the last one has come. */

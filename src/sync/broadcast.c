@@ -157,7 +157,7 @@ static int publish(plait_broadcast *b, const void *value, bool wait)
         e = publish_now(b, value);
         if (e != -EAGAIN || !wait)
             break;
-        e = pl_park(&b->room, room, PLAIT_NEVER, NULL);
+        e = pl_park(&b->room, room, PLAIT_NEVER, NULL, PL_FOR_BROADCAST);
         if (e < 0 && e != -EAGAIN)
             break;
     }

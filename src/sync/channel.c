@@ -272,6 +272,7 @@ static PL_NOINLINE int wait_alone(plait_channel *c, void *value, int what)
     k.what = what;
     atomic_init(&choice.chosen, PL_CHOICE_OPEN);
     pl_wait_init(&choice.wait, s);
+    pl_wait_for(&choice.wait, get ? PL_FOR_GET : PL_FOR_PUT, c);
     list_add(get ? &c->getters : &c->putters, &p);
     pl_unlock(&c->lock);
     enum pl_wait_state why = pl_wait(&choice.wait, PLAIT_NEVER);
@@ -376,6 +377,6 @@ int plait_channel_join(plait_channel *c, int64_t deadline)
     uint32_t finished = c->finished;
     bool none = c->unfinished == 0;
     pl_unlock(&c->lock);
-    int e = none ? 0 : pl_park(&c->finished, finished, deadline, NULL);
+    int e = none ? 0 : pl_park(&c->finished, finished, deadline, NULL, PL_FOR_WORK);
     return e == -EAGAIN ? 0 : e;
 }

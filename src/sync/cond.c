@@ -9,7 +9,7 @@ int plait_cond_wait(plait_cond *c, plait_mutex *m, int64_t deadline)
 {
     uint32_t signals = __atomic_load_n(&c->private_, __ATOMIC_RELAXED);
     plait_mutex_unlock(m);
-    int e = pl_park(&c->private_, signals, deadline, NULL);
+    int e = pl_park(&c->private_, signals, deadline, NULL, PL_FOR_COND);
     pl_mutex_lock_again(m); /* whatever became of the caller's scope */
     return e == -EAGAIN ? 0 : e;
 }

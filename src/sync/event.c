@@ -45,7 +45,7 @@ int plait_event_wait(plait_event *e, int64_t deadline)
     /* Acquire, both times: pairs with the exchange in plait_event_set(). */
     uint32_t before = __atomic_load_n(&e->private_, __ATOMIC_ACQUIRE);
     while (!(before & SET) && __atomic_load_n(&e->private_, __ATOMIC_ACQUIRE) == before) {
-        int code = pl_park(&e->private_, before, deadline, NULL);
+        int code = pl_park(&e->private_, before, deadline, NULL, PL_FOR_EVENT);
         if (code < 0 && code != -EAGAIN)
             return code;
     }

@@ -32,7 +32,7 @@ int plait_latch_wait(plait_latch *l, int64_t deadline)
     /* Acquire: pairs with the counting down. The count changes while it waits, and a wake may be
      * meant for those who waited before it was counted up again: it looks again. */
     while ((count = __atomic_load_n(&l->private_, __ATOMIC_ACQUIRE)) != 0) {
-        int e = pl_park(&l->private_, count, deadline, NULL);
+        int e = pl_park(&l->private_, count, deadline, NULL, PL_FOR_LATCH);
         if (e < 0 && e != -EAGAIN)
             return e;
     }

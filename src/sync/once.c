@@ -20,7 +20,7 @@ int plait_once_run(plait_once *o, int (*fn)(void *arg), void *arg)
         }
         if (state == DONE)
             return 0;
-        int e = pl_park(&o->private_, RUNNING, PLAIT_NEVER, NULL);
+        int e = pl_park(&o->private_, RUNNING, PLAIT_NEVER, NULL, PL_FOR_ONCE);
         if (e < 0 && e != -EAGAIN)
             return e;
     }

@@ -71,7 +71,7 @@ int plait_rwlock_read(plait_rwlock *l)
         }
         if (!(state & WAITING) && !swap(&l->private_state, state, state | WAITING))
             continue;
-        int e = pl_park(&l->private_state, state | WAITING, PLAIT_NEVER, NULL);
+        int e = pl_park(&l->private_state, state | WAITING, PLAIT_NEVER, NULL, PL_FOR_READ_LOCK);
         if (e < 0 && e != -EAGAIN)
             return e;
         waited |= e == 0;
@@ -102,7 +102,7 @@ int plait_rwlock_write(plait_rwlock *l)
                 break;
             continue;
         }
-        e = pl_park(&l->private_writers, wakes, PLAIT_NEVER, NULL);
+        e = pl_park(&l->private_writers, wakes, PLAIT_NEVER, NULL, PL_FOR_WRITE_LOCK);
         if (e < 0 && e != -EAGAIN)
             break;
         e = 0;

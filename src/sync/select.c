@@ -170,6 +170,7 @@ static void reap(struct pl_polls *polls, struct pl_strand *strand)
     if (polls->left == 0)
         return;
     pl_wait_init(&wait, strand);
+    pl_wait_for(&wait, PL_FOR_CHOICE, (const void *)(uintptr_t)polls->select->n);
     polls->reaping = &wait;
     for (unsigned i = 0; i < polls->started; i++)
         pl_loop_cancel(&strand->worker->loop, &polls->operations[i].op);
@@ -246,6 +247,7 @@ int pl_select_wait(struct pl_select *s)
     struct pl_choice c;
     atomic_init(&c.chosen, PL_CHOICE_OPEN);
     pl_wait_init(&c.wait, strand);
+    pl_wait_for(&c.wait, PL_FOR_CHOICE, (const void *)(uintptr_t)s->n);
     if (PL_UNLIKELY(s->polls != NULL) && (e = prepare_polls(s->polls, s, &c)) < 0)
         return e;
     uint32_t enlisted = 0;

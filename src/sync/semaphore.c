@@ -26,7 +26,7 @@ int plait_semaphore_try(plait_semaphore *s)
 int plait_semaphore_acquire(plait_semaphore *s)
 {
     while (plait_semaphore_try(s) < 0) {
-        int e = pl_park(&s->private_, 0, PLAIT_NEVER, NULL);
+        int e = pl_park(&s->private_, 0, PLAIT_NEVER, NULL, PL_FOR_SEMAPHORE);
         if (e < 0 && e != -EAGAIN) {
             /* It may have been woken for a unit that it does not take. */
             if (__atomic_load_n(&s->private_, __ATOMIC_SEQ_CST) > 0)
