@@ -35,7 +35,8 @@ typedef struct plait_recursive_mutex {
         0                                                                                          \
     }
 
-/* Many readers or one writer; waiting writers hold off new readers. 8 bytes. */
+/* Many readers or one writer; waiting writers hold off new readers, and who has been overtaken for
+ * a millisecond is handed it. 8 bytes. */
 typedef struct plait_rwlock {
     uint32_t private_state, private_writers;
 } plait_rwlock;
@@ -53,7 +54,8 @@ typedef struct plait_cond {
         0                                                                                          \
     }
 
-/* Counts units that are free. 4 bytes; at most INT32_MAX units. */
+/* Counts units that are free. 4 bytes; at most INT32_MAX units. A waiter that has been overtaken
+ * for a millisecond is handed one. */
 typedef struct plait_semaphore {
     uint32_t private_;
 } plait_semaphore;
