@@ -17,7 +17,7 @@ static bool park(struct pl_worker *w, struct pl_fiber *f)
     w->idle = f;
     w->idle_count++;
     struct pl_fiber *next = pl_worker_next_ready(w);
-    w->current = next;
+    pl_fiber_becomes_current(w, next);
     pl_context_switch(&f->context, next ? &next->context : &w->context);
     return true;
 }
@@ -34,7 +34,7 @@ static void host(void *arg)
             pl_worker_count(&w->finished);
         }
     } while (park(w, f));
-    w->current = NULL;
+    pl_fiber_becomes_current(w, NULL);
     w->dead = f;
     pl_context_leave(&f->context, &w->context);
 }
@@ -131,7 +131,7 @@ static void give_the_rest_away(struct pl_fiber *f)
 static void leave_for(struct pl_worker *w, struct pl_fiber *f, struct pl_fiber *next)
 {
     PL_TRACE(PL_TRACE_SUSPEND, f, f->strand.task);
-    w->current = next;
+    pl_fiber_becomes_current(w, next);
     pl_context_switch(&f->context, next ? &next->context : &w->context);
     PL_TRACE(PL_TRACE_RESUME, f, f->strand.task);
 }

@@ -23,7 +23,7 @@ struct timer {
     enum pl_wait_state why;
 };
 
-_Thread_local uint32_t pl_plain_lock_word;
+_Thread_local uint32_t pl_lock_word;
 
 static uint32_t lock_word(uint32_t id)
 {
@@ -42,8 +42,7 @@ PL_NOINLINE uint32_t pl_lock_word_slow(void)
 {
     struct pl_strand *s = pl_strand_current();
     (void)pl_strand_id(s);
-    pl_plain_lock_word = s->lock_word;
-    return s->lock_word;
+    return pl_lock_word = s->lock_word;
 }
 
 uint32_t pl_fiber_lock_word(struct pl_worker *w)
@@ -89,7 +88,7 @@ bool pl_wait_fire(struct pl_wait *w, enum pl_wait_state why)
                                                  memory_order_relaxed)) {
         if (armed != PL_WAIT_ASLEEP || !atomic_compare_exchange_strong(&w->state, &armed, why))
             return false;
-        atomic_fetch_sub(&pl_asleep, 1); /* here, not by who wakes up: see monitor.c */
+        atomic_fetch_sub(&pl_asleep, 1); /* here, not by who wakes up: see stuck.c */
     }
     if (!worker && bell >= 0)
         pl_bell_ring(bell);
@@ -145,14 +144,14 @@ static void suspend(struct pl_strand *s, int64_t until)
     pl_shown_end(&s->shown);
 }
 
-_Atomic int32_t pl_asleep;
+_Atomic uint64_t pl_asleep;
 
 /* A plain thread that waits without a deadline counts as asleep until it is fired. */
 static void fall_asleep(struct pl_wait *w)
 {
     uint32_t armed = PL_WAIT_ARMED;
     if (atomic_compare_exchange_strong(&w->state, &armed, PL_WAIT_ASLEEP))
-        atomic_fetch_add(&pl_asleep, 1);
+        atomic_fetch_add(&pl_asleep, PL_ASLEEP_ONCE + 1);
 }
 
 void pl_wait_uninterrupted(struct pl_wait *w)

@@ -35,7 +35,7 @@ enum pl_wait_state {
     PL_WAIT_WOKEN = 1,     /* what was waited for */
     PL_WAIT_TIMEOUT = 2,   /* the deadline of the wait itself */
     PL_WAIT_CANCELLED = 3, /* the strand's chain was cancelled, or its deadline passed */
-    PL_WAIT_ASLEEP = 4,    /* as ARMED, of a plain thread that has no deadline: see monitor.c */
+    PL_WAIT_ASLEEP = 4,    /* as ARMED, of a plain thread that has no deadline: see stuck.c */
 };
 
 /* What a strand waits for: only for people who look (dump.c). */
@@ -65,6 +65,8 @@ enum pl_waits_for {
     PL_FOR_WORK,
     PL_FOR_SHARED,
     PL_FOR_CLOSE,
+    PL_FOR_TASKS,
+    PL_FOR_ARGUMENT,
     PL_FOR_COUNT,
 };
 
@@ -154,15 +156,24 @@ static inline const void *pl_for_io(unsigned operation, int fd)
 #define PL_ID_PLAIN (UINT32_C(1) << 29)
 uint32_t pl_strand_id(struct pl_strand *s);
 
-/* The lock_word of the calling strand. */
-uint32_t pl_lock_word_slow(void);
-extern _Thread_local uint32_t pl_plain_lock_word __attribute__((tls_model("initial-exec")));
+/* The lock_word of the strand that the calling thread runs; 0: a plain thread, or a worker between
+ * two fibers, that has not asked yet. Each switch to a fiber sets it. */
+extern _Thread_local uint32_t pl_lock_word __attribute__((tls_model("initial-exec")));
+uint32_t pl_lock_word_slow(void); /* never 0 */
 
 /* For a fiber that is made. On its worker's thread. */
 uint32_t pl_fiber_lock_word(struct pl_worker *w);
 
-/* Plain threads that wait in plait without a deadline and were not fired yet. */
-extern _Atomic int32_t pl_asleep;
+/* Plain threads that wait in plait without a deadline and were not fired yet:
+ *
+ *      63                      32 31                       0
+ *     +--------------------------+--------------------------+
+ *     | how often one began to   | how many there are       |
+ *     +--------------------------+--------------------------+
+ *
+ * The same word at two times: the same threads slept all the time between. */
+#define PL_ASLEEP_ONCE (UINT64_C(1) << 32)
+extern _Atomic uint64_t pl_asleep;
 
 /* Ends the wait; true when this call did. Any thread. */
 bool pl_wait_fire(struct pl_wait *w, enum pl_wait_state why);

@@ -216,7 +216,7 @@ static void stop_searching(struct pl_worker *w)
 
 static void switch_to(struct pl_worker *w, struct pl_fiber *f)
 {
-    w->current = f;
+    pl_fiber_becomes_current(w, f);
     pl_context_switch(&w->context, &f->context);
     if (w->dead) {
         pl_fiber_free(w, w->dead);

@@ -87,6 +87,13 @@ struct pl_worker *pl_worker_current(void);
 /* The same, for where every instruction counts, and in functions that do not switch stacks. */
 extern _Thread_local struct pl_worker *pl_this_worker __attribute__((tls_model("initial-exec")));
 
+/* What the worker's thread switches to next; NULL: the worker's own stack. */
+static inline void pl_fiber_becomes_current(struct pl_worker *w, struct pl_fiber *f)
+{
+    w->current = f;
+    pl_lock_word = f ? f->strand.lock_word : 0;
+}
+
 /* The calling fiber, or NULL. */
 struct pl_fiber *pl_fiber_current(void);
 

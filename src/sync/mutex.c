@@ -8,7 +8,7 @@
  *      +------------------------+--------+--------+
  *
  * Who holds it: the id of a strand (core/strand.h), for people who look (plait_dump()); nothing
- * else reads it. 0 while it is handed over. It costs ten instructions a lock and unlock, and not
+ * else reads it. 0 while it is handed over. It costs a few instructions a lock and unlock, and not
  * another word.
  * LOCKED: held. PARKED: somebody waits, so who unlocks must look. A free mutex may be taken by
  * anybody, also past those who wait, which is what makes it fast; one who has waited for a
@@ -19,20 +19,13 @@
 #include "base/bug.h"
 #include "base/relax.h"
 #include "core/park.h"
-#include "core/worker.h"
+#include "core/strand.h"
 #include "os/clock.h"
 #include "sync/mutex.h"
 
 #define LOCKED      1u
 #define PARKED      2u
 #define HANDED_OVER 1u
-
-/* LOCKED, and who the caller is; 0: a plain thread that has not asked yet. */
-static inline uint32_t mine(void)
-{
-    struct pl_worker *w = pl_this_worker;
-    return PL_LIKELY(w && w->current) ? w->current->strand.lock_word : pl_plain_lock_word;
-}
 
 static inline bool take(uint32_t *word, uint32_t old, uint32_t new)
 {
@@ -43,14 +36,14 @@ static inline bool take(uint32_t *word, uint32_t old, uint32_t new)
 /* A free mutex that nobody waits for. */
 static inline bool take_free(plait_mutex *m)
 {
-    uint32_t me = mine();
+    uint32_t me = pl_lock_word;
     return PL_LIKELY(me != 0) && take(&m->private_, 0, me);
 }
 
 static PL_NOINLINE int lock_slow(uint32_t *word, bool interruptible)
 {
     struct pl_patience patience = { 0 };
-    const uint32_t me = mine() ? mine() : pl_lock_word_slow();
+    const uint32_t me = pl_lock_word_slow();
     for (int spins = 0;;) {
         uint32_t old = __atomic_load_n(word, __ATOMIC_RELAXED);
         if (!(old & LOCKED)) {
@@ -91,8 +84,7 @@ void pl_mutex_lock_again(plait_mutex *m)
 int plait_mutex_trylock(plait_mutex *m)
 {
     uint32_t old = __atomic_load_n(&m->private_, __ATOMIC_RELAXED);
-    uint32_t me = mine() ? mine() : pl_lock_word_slow();
-    return !(old & LOCKED) && take(&m->private_, old, old | me) ? 0 : -EBUSY;
+    return !(old & LOCKED) && take(&m->private_, old, old | pl_lock_word_slow()) ? 0 : -EBUSY;
 }
 
 static uint32_t pass_on(uint32_t *word, bool found, bool more, int64_t since)
@@ -103,17 +95,26 @@ static uint32_t pass_on(uint32_t *word, bool found, bool more, int64_t since)
     return hand_over ? HANDED_OVER : 0;
 }
 
-void plait_mutex_unlock(plait_mutex *m)
+static PL_NOINLINE void unlock_slow(uint32_t *word)
 {
-    uint32_t held = __atomic_load_n(&m->private_, __ATOMIC_RELAXED);
-    /* Release: pairs with the acquire of who takes the lock next. */
-    if (PL_LIKELY((held & (LOCKED | PARKED)) == LOCKED &&
-                  __atomic_compare_exchange_n(&m->private_, &held, 0, false, __ATOMIC_RELEASE,
-                                              __ATOMIC_RELAXED)))
-        return;
+    uint32_t held = __atomic_load_n(word, __ATOMIC_RELAXED);
     if (!(held & LOCKED))
         PL_BUG("the mutex is not locked");
-    pl_unpark_one(&m->private_, pass_on);
+    /* Held by another strand, which has left it to the caller, or handed over a moment ago.
+     * Release: as below. */
+    while (!(held & PARKED))
+        if (__atomic_compare_exchange_n(word, &held, 0, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+            return;
+    pl_unpark_one(word, pass_on);
+}
+
+void plait_mutex_unlock(plait_mutex *m)
+{
+    uint32_t held = pl_lock_word | LOCKED; /* by the caller, and nobody waits: what it mostly is */
+    /* Release: pairs with the acquire of who takes the lock next. */
+    if (PL_UNLIKELY(!__atomic_compare_exchange_n(&m->private_, &held, 0, false, __ATOMIC_RELEASE,
+                                                 __ATOMIC_RELAXED)))
+        unlock_slow(&m->private_);
 }
 
 int plait_recursive_mutex_lock(plait_recursive_mutex *m)
