@@ -141,6 +141,8 @@ struct plait_options {
     bool report_overflow;   /* install a SIGSEGV handler that names the task whose stack
                                overflowed, then lets the signal take its course */
     int64_t stall_ns;       /* report a loop stalled for longer; default 200 ms */
+    int64_t deadlock_ns; /* report tasks that have waited for longer, with nothing left that could
+                               wake them; default 500 ms; PLAIT_NEVER: do not look */
     void (*notice)(const struct plait_notice *n, void *arg); /* default: a line on stderr */
     void *notice_arg;
     int64_t grace_ns;          /* PLAIT_PROCESSES: from SIGTERM to SIGKILL; default 500 ms */

@@ -30,7 +30,7 @@
 #include <stdio.h>
 
 #define TICK_NS       (10 * PLAIT_MILLISECOND)
-#define CALM_TICKS    50 /* all asleep for so long: sleep until roused */
+#define CALM_TICKS    50 /* all asleep for so long: sleep until roused; or sooner, to report */
 #define BLOCKED_TICKS 2  /* standing still for so long: blocked */
 
 struct sample {
@@ -140,23 +140,31 @@ static bool look(struct pl_sched *s, int64_t tick)
     return awake;
 }
 
-/* How long the monitor sleeps when its tasks could be waiting for ever, before it asks again. */
-#define ASK_NS PLAIT_SECOND
+/* How many ticks all sleep before the monitor does: no more than it takes to call it a deadlock. */
+static unsigned calm_ticks(const struct pl_sched *s)
+{
+    int64_t ticks = s->ex.options.deadlock_ns / TICK_NS;
+    return ticks < 1 ? 1 : ticks < CALM_TICKS ? (unsigned)ticks : CALM_TICKS;
+}
 
-/* Sleeps until roused. Every worker sleeps. */
+/* Sleeps until roused. Every worker sleeps, and has done so for m->calm ticks. */
 static void sleep_deep(struct pl_sched *s)
 {
     struct pl_monitor *m = s->monitor;
+    const int64_t patience = s->ex.options.deadlock_ns;
+    int64_t ask_at =
+        patience == PLAIT_NEVER ? PLAIT_NEVER : pl_now() + patience - m->calm * TICK_NS;
     while (atomic_load(&m->word) == DEEP) {
         uint64_t beats = 0;
-        if (!pl_stuck_maybe(s, &beats) || beats == m->reported) {
+        if (ask_at == PLAIT_NEVER || !pl_stuck_maybe(s, &beats) || beats == m->reported) {
             pl_futex_wait(&m->word, DEEP, PL_FOREVER);
-            return;
-        }
-        if (pl_stuck_report(s))
+        } else if (pl_now() < ask_at) {
+            pl_futex_wait(&m->word, DEEP, ask_at);
+        } else if (pl_stuck_report(s)) {
             m->reported = beats;
-        else
-            pl_futex_wait(&m->word, DEEP, pl_now() + ASK_NS);
+        } else {
+            ask_at = pl_now() + 2 * patience; /* there are others, who may come to wait too */
+        }
     }
 }
 
@@ -164,9 +172,10 @@ static void *watch(void *arg)
 {
     struct pl_sched *s = arg;
     struct pl_monitor *m = s->monitor;
+    const unsigned calm = calm_ticks(s);
     int64_t last = pl_now();
     while (atomic_load(&m->word) != STOP) {
-        if (m->calm < CALM_TICKS) {
+        if (m->calm < calm) {
             pl_futex_wait(&m->word, WATCHING, last + TICK_NS);
         } else {
             uint32_t watching = WATCHING;

@@ -21,9 +21,9 @@
  *
  *   The look is made twice. A worker that sleeps in both, with the same heartbeat, slept in
  *   between. The instants between the two looks are common to all workers, so at such an instant
- *   all slept at once. A plain thread leaves pl_asleep by the hand of who fires it, before it runs;
- *   and who fires it is a thread that runs, and so is none of the above. The thread count is read
- *   between the two looks.
+ *   all slept at once. A plain thread leaves pl_asleep by the hand of who fires it, before it runs,
+ *   and counts anew when it sleeps again; so where that word is the same, the same ones slept. The
+ *   thread count is read between the two looks.
  *
  *   Ends of this kind are not found: a few tasks that wait for each other while others still work,
  *   and waits under a deadline, which end. plait_dump() shows the former.
@@ -34,7 +34,7 @@
 #include "core/registry.h"
 #include "os/alloc.h"
 #include "os/clock.h"
-#include "os/look.h"
+#include "os/thread.h"
 #include <string.h>
 
 #define REPORT_BYTES 8192
@@ -77,8 +77,8 @@ bool pl_stuck_maybe(struct pl_sched *s, uint64_t *beats)
 }
 
 struct census {
-    uint64_t beats;
-    unsigned known; /* threads */
+    uint64_t beats, serials, asleep; /* of workers, of executors, of plain threads */
+    uint32_t known;                  /* threads */
 };
 
 static bool count(struct plait_executor *ex, void *arg)
@@ -87,6 +87,7 @@ static bool count(struct plait_executor *ex, void *arg)
     if (!pl_is_sched(ex) || atomic_load(&ex->state) == PL_EXECUTOR_STOPPING)
         return false;
     struct pl_sched *s = pl_sched_of(ex);
+    c->serials += ex->serial;
     int pool = pl_blocking_idle(s);
     if (s->foreign || pool < 0 || !all_sleep(s, &c->beats) || atomic_load(&s->ended))
         return false;
@@ -100,9 +101,8 @@ static bool take_census(struct census *c)
     *c = (struct census){ 0 };
     if (atomic_load(&pl_noticing) > 0 || !pl_registry_all(count, c))
         return false;
-    int32_t asleep = atomic_load(&pl_asleep);
-    if (asleep > 0)
-        c->known += (unsigned)asleep;
+    c->asleep = atomic_load(&pl_asleep);
+    c->known += (uint32_t)c->asleep;
     return true;
 }
 
@@ -112,8 +112,8 @@ static bool nobody_is_left(void)
     if (!take_census(&first))
         return false;
     unsigned threads = pl_thread_count();
-    return take_census(&second) && first.beats == second.beats && first.known == second.known &&
-           first.known == threads;
+    return take_census(&second) && first.beats == second.beats && first.serials == second.serials &&
+           first.asleep == second.asleep && first.known == second.known && first.known == threads;
 }
 
 bool pl_stuck_report(struct pl_sched *s)

@@ -37,7 +37,7 @@ static int complete(struct plait_options *o, const struct plait_options *given)
         return pl_fail(-EINVAL, "there is no I/O backend %d", (int)o->io);
     if (o->stack_bytes > PL_STACK_MAX_BYTES)
         return pl_fail(-EINVAL, "stacks are at most %zu MiB", PL_STACK_MAX_BYTES >> 20);
-    if (o->stall_ns < 0 || o->grace_ns < 0)
+    if (o->stall_ns < 0 || o->deadlock_ns < 0 || o->grace_ns < 0)
         return pl_fail(-EINVAL, "a duration is negative");
     if (o->spare_workers > MAX_WORKERS)
         return pl_fail(-EINVAL, "%u spare workers are more than %d", o->spare_workers, MAX_WORKERS);
@@ -55,6 +55,8 @@ static int complete(struct plait_options *o, const struct plait_options *given)
         o->spare_workers = 64;
     if (o->stall_ns == 0)
         o->stall_ns = 200 * PLAIT_MILLISECOND;
+    if (o->deadlock_ns == 0)
+        o->deadlock_ns = 500 * PLAIT_MILLISECOND;
     if (o->grace_ns == 0)
         o->grace_ns = 500 * PLAIT_MILLISECOND;
     if (o->tasks_per_worker == 0)

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -64,11 +63,4 @@ int pl_write_maps(int fd)
         e = -errno;
     close(maps);
     return e;
-}
-
-unsigned pl_thread_count(void)
-{
-    struct stat s;
-    // A directory each, beside `.` and `..`.
-    return stat("/proc/self/task", &s) == 0 && s.st_nlink > 2 ? (unsigned)s.st_nlink - 2 : 0;
 }

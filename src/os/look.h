@@ -15,7 +15,4 @@ bool pl_peek(const void *from, void *to, size_t bytes);
 // 0 or a negative errno.
 int pl_write_maps(int fd);
 
-// How many threads the process has; 0: unknown.
-unsigned pl_thread_count(void);
-
 #endif

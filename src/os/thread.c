@@ -2,12 +2,15 @@
 // thread.c - threads of the library: named, and invisible to the program's signals.
 #include "os/thread.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -115,18 +118,68 @@ int64_t pl_thread_clock_read(clockid_t clock)
     return t.tv_sec * PL_SECOND + t.tv_nsec;
 }
 
-bool pl_thread_is_runnable(int id)
+// What the kernel says about a thread of this process, from its state on; "" when it has ended.
+struct stat_line {
+    char text[128];
+};
+
+static const char *read_stat(int id, struct stat_line *line)
 {
-    char path[48], line[64];
+    char path[48];
     snprintf(path, sizeof path, "/proc/self/task/%d/stat", id);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return false;
-    ssize_t n = read(fd, line, sizeof line - 1);
+        return "";
+    ssize_t n = read(fd, line->text, sizeof line->text - 1);
     close(fd);
-    line[n > 0 ? n : 0] = 0;
-    const char *name_end = strrchr(line, ')'); // "id (name) state ...": a name may hold anything
-    return name_end && name_end[1] == ' ' && name_end[2] == 'R';
+    line->text[n > 0 ? n : 0] = 0;
+    // "id (name) state ...": a name may hold anything
+    const char *name_end = strrchr(line->text, ')');
+    return name_end && name_end[1] == ' ' ? name_end + 2 : "";
+}
+
+bool pl_thread_is_runnable(int id)
+{
+    struct stat_line line;
+    return *read_stat(id, &line) == 'R';
+}
+
+// The flags of a task in the kernel's include/linux/sched.h.
+#define PF_IO_WORKER 0x10u
+
+// Whether the thread is one of io_uring's, in which the kernel runs operations that would block.
+static bool is_of_io_uring(int id)
+{
+    struct stat_line line;
+    unsigned flags;
+    // state, parent, group, session, terminal, its group, flags
+    return sscanf(read_stat(id, &line), "%*c %*d %*d %*d %*d %*d %u", &flags) == 1 &&
+           (flags & PF_IO_WORKER) != 0;
+}
+
+// How many directories there are, beside `.` and `..`; 0 when it cannot be told.
+static unsigned directories_in(const char *path)
+{
+    struct stat s;
+    return stat(path, &s) == 0 && s.st_nlink > 2 ? (unsigned)s.st_nlink - 2 : 0;
+}
+
+unsigned pl_thread_count(void)
+{
+    static const char tasks[] = "/proc/self/task";
+    const unsigned before = directories_in(tasks);
+    unsigned all = 0, not_ours = 0;
+    DIR *d = opendir(tasks);
+    if (!d)
+        return 0;
+    for (struct dirent *e; (e = readdir(d)) != NULL;) {
+        if (e->d_name[0] == '.')
+            continue;
+        all++;
+        not_ours += is_of_io_uring(atoi(e->d_name));
+    }
+    closedir(d);
+    return all == before && all == directories_in(tasks) ? all - not_ours : 0;
 }
 
 void pl_thread_yield(void)

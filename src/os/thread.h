@@ -47,6 +47,10 @@ int64_t pl_thread_clock_read(clockid_t clock);
 // the kernel does not say.
 bool pl_thread_is_runnable(int id);
 
+// How many threads the process has that can run its code: those of io_uring, which the kernel lists
+// among them, cannot. 0: unknown, or threads came or went meanwhile.
+unsigned pl_thread_count(void);
+
 // Lets another thread run.
 void pl_thread_yield(void);
 
