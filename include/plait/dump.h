@@ -21,7 +21,8 @@ PLAIT_BEGIN
 
 /* Writes to fd, as text, every executor of this process that has not ended, its workers, the task
  * on each of its fibers with what it waits for, since when and until when, and the return addresses
- * on its stack; then the plain threads that wait in plait; then where code is mapped.
+ * on its stack; of worker processes how many tasks are at each; then the plain threads that wait in
+ * plait; then where code is mapped. The fibers of a worker process are in the dumps that it makes.
  *
  * 0, or the negative errno of a failed write. Takes no lock, allocates nothing, and calls only what
  * is async-signal-safe: callable from any thread, task and signal handler, at any time. Never

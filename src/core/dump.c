@@ -30,54 +30,6 @@
 #include <string.h>
 
 #define FRAMES_MAX 20
-#define NAME_BYTES 64
-
-/* ---- text */
-
-static void put(struct pl_text *t, const char *text)
-{
-    for (; *text && t->bytes < t->room; text++)
-        t->at[t->bytes++] = *text;
-}
-
-static void put_number(struct pl_text *t, uint64_t n, unsigned base)
-{
-    char digits[24];
-    unsigned at = sizeof digits - 1;
-    digits[at] = 0;
-    do
-        digits[--at] = "0123456789abcdef"[n % base];
-    while ((n /= base) > 0);
-    put(t, digits + at);
-}
-
-static void put_address(struct pl_text *t, uintptr_t address)
-{
-    put(t, "0x");
-    put_number(t, address, 16);
-}
-
-/* Seconds with three digits. */
-static void put_seconds(struct pl_text *t, int64_t ns)
-{
-    uint64_t ms = (uint64_t)(ns > 0 ? ns : 0) / 1000000;
-    put_number(t, ms / 1000, 10);
-    put(t, ".");
-    put(t, ms % 1000 < 100 ? ms % 1000 < 10 ? "00" : "0" : "");
-    put_number(t, ms % 1000, 10);
-    put(t, " s");
-}
-
-/* A name that may lie in a module that is unloaded meanwhile. */
-static void put_name(struct pl_text *t, const char *name)
-{
-    char copy[NAME_BYTES];
-    size_t n = 0;
-    while (n < sizeof copy - 1 && pl_peek(name + n, copy + n, 1) && copy[n])
-        n++;
-    copy[n] = 0;
-    put(t, n > 0 ? copy : "?");
-}
 
 /* ---- what somebody waits for */
 
@@ -107,6 +59,8 @@ static const char *const waits[PL_FOR_COUNT] = {
     [PL_FOR_WORK] = "waits until the work of a channel is done, at ",
     [PL_FOR_SHARED] = "waits for what is in shared memory at ",
     [PL_FOR_CLOSE] = "waits for the end of the executor ",
+    [PL_FOR_TASKS] = "waits for tasks of the host",
+    [PL_FOR_ARGUMENT] = "waits for its argument",
 };
 
 static const char *const operations[PL_OP_COUNT] = {
@@ -120,8 +74,8 @@ static const char *const operations[PL_OP_COUNT] = {
 
 static void put_strand(struct pl_text *t, uint32_t id)
 {
-    put(t, id & PL_ID_PLAIN ? "thread " : "fiber ");
-    put_number(t, id & ~PL_ID_PLAIN, 10);
+    pl_put(t, id & PL_ID_PLAIN ? "thread " : "fiber ");
+    pl_put_number(t, id & ~PL_ID_PLAIN, 10);
 }
 
 static void put_owner(struct pl_text *t, uintptr_t mutex)
@@ -129,9 +83,9 @@ static void put_owner(struct pl_text *t, uintptr_t mutex)
     uint32_t word;
     if (!pl_peek((const void *)mutex, &word, sizeof word) || !(word & 1))
         return;
-    put(t, ", held by ");
+    pl_put(t, ", held by ");
     if (word >> PL_OWNER_SHIFT == 0)
-        put(t, "one that has just got it");
+        pl_put(t, "one that has just got it");
     else
         put_strand(t, word >> PL_OWNER_SHIFT);
 }
@@ -148,24 +102,24 @@ struct view {
 
 static void put_wait(struct pl_text *t, const struct view *v, int64_t now)
 {
-    put(t, waits[v->what < PL_FOR_COUNT ? v->what : PL_FOR_OTHER]);
+    pl_put(t, waits[v->what < PL_FOR_COUNT ? v->what : PL_FOR_OTHER]);
     if (v->what == PL_FOR_IO) {
         uint32_t op = (uint32_t)((uint64_t)v->object >> 32);
-        put_number(t, (uint32_t)v->object, 10);
-        put(t, " to ");
-        put(t, op < PL_OP_COUNT ? operations[op] : "?");
+        pl_put_number(t, (uint32_t)v->object, 10);
+        pl_put(t, " to ");
+        pl_put(t, op < PL_OP_COUNT ? operations[op] : "?");
     } else if (v->what == PL_FOR_CHOICE) {
-        put_number(t, v->object, 10);
+        pl_put_number(t, v->object, 10);
     } else if (v->what != PL_FOR_OTHER && v->object != 0) {
-        put_address(t, v->object);
+        pl_put_address(t, v->object);
     }
     if (v->what == PL_FOR_MUTEX)
         put_owner(t, v->object);
-    put(t, ", since ");
-    put_seconds(t, now - v->since);
+    pl_put(t, ", since ");
+    pl_put_seconds(t, now - v->since);
     if (v->until != PLAIT_NEVER && v->until > 0) {
-        put(t, ", for at most ");
-        put_seconds(t, v->until - now);
+        pl_put(t, ", for at most ");
+        pl_put_seconds(t, v->until - now);
     }
 }
 
@@ -234,22 +188,22 @@ PL_UNSANITIZED static bool view_fiber(struct pl_fiber *f, const char *lowest, st
 
 static void put_fiber(struct pl_text *t, const struct view *v, int64_t now, bool running)
 {
-    put(t, "    ");
+    pl_put(t, "    ");
     put_strand(t, v->id);
-    put(t, " `");
-    put_name(t, v->task);
-    put(t, "` ");
+    pl_put(t, " `");
+    pl_put_name(t, v->task);
+    pl_put(t, "` ");
     if (v->waits)
         put_wait(t, v, now);
     else
-        put(t, running ? "runs" : "is ready to run");
-    put(t, "\n");
+        pl_put(t, running ? "runs" : "is ready to run");
+    pl_put(t, "\n");
     for (unsigned i = 0; v->waits && i < v->frames; i++) {
-        put(t, i % 6 == 0 ? i ? "\n        " : "        " : " ");
-        put_address(t, v->frame[i]);
+        pl_put(t, i % 6 == 0 ? i ? "\n        " : "        " : " ");
+        pl_put_address(t, v->frame[i]);
     }
     if (v->waits && v->frames)
-        put(t, "\n");
+        pl_put(t, "\n");
 }
 
 PL_UNSANITIZED static bool view_plain(struct pl_plain *p, struct view *v)
@@ -263,11 +217,11 @@ PL_UNSANITIZED static bool view_plain(struct pl_plain *p, struct view *v)
 
 static void put_plain(struct pl_text *t, const struct view *v, int64_t now)
 {
-    put(t, "  thread ");
-    put_number(t, v->id, 10);
-    put(t, " ");
+    pl_put(t, "  thread ");
+    pl_put_number(t, v->id, 10);
+    pl_put(t, " ");
     put_wait(t, v, now);
-    put(t, "\n");
+    pl_put(t, "\n");
 }
 
 PL_UNSANITIZED static const struct pl_fiber *current_of(const struct pl_worker *w)
@@ -333,42 +287,42 @@ static void put_executor(struct pl_text *t, const struct plait_executor *ex)
     static const char *const kinds[] = {
         [PLAIT_FIBERS] = "fibers", [PLAIT_THREADS] = "threads", [PLAIT_PROCESSES] = "processes"
     };
-    put(t, "executor ");
-    put_address(t, (uintptr_t)ex);
-    put(t, " `");
-    put(t, ex->name);
-    put(t, "`, ");
-    put(t, kinds[ex->options.kind]);
-    put(t, ", ");
-    put(t, state_of(ex));
+    pl_put(t, "executor ");
+    pl_put_address(t, (uintptr_t)ex);
+    pl_put(t, " `");
+    pl_put(t, ex->name);
+    pl_put(t, "`, ");
+    pl_put(t, kinds[ex->options.kind]);
+    pl_put(t, ", ");
+    pl_put(t, state_of(ex));
     if (!pl_is_sched(ex)) {
-        put(t, ": its tasks are in other processes, which dump themselves\n");
+        pl_put(t, "; what its tasks wait for, a dump in their processes says\n");
         return;
     }
     struct pl_sched *s = pl_sched_of((struct plait_executor *)ex);
-    put(t, ", tasks that wait to be submitted: ");
-    put_number(t, atomic_load(&s->inject_count), 10);
-    put(t, "\n");
+    pl_put(t, ", tasks that wait to be submitted: ");
+    pl_put_number(t, atomic_load(&s->inject_count), 10);
+    pl_put(t, "\n");
 }
 
 static void put_worker(struct pl_text *t, struct pl_worker *w)
 {
     const char *task = atomic_load_explicit(&w->running, memory_order_relaxed);
     uint32_t state = atomic_load(&w->state);
-    put(t, "  worker ");
-    put_number(t, w->index, 10);
-    put(t, ", thread ");
-    put_number(t, (uint64_t)atomic_load_explicit(&w->thread_id, memory_order_relaxed), 10);
-    put(t, state == PL_WORKER_SLEEPING ? ", asleep" : ", awake");
-    put(t, ", looked around ");
-    put_number(t, atomic_load_explicit(&w->heartbeat, memory_order_relaxed), 10);
-    put(t, " times");
+    pl_put(t, "  worker ");
+    pl_put_number(t, w->index, 10);
+    pl_put(t, ", thread ");
+    pl_put_number(t, (uint64_t)atomic_load_explicit(&w->thread_id, memory_order_relaxed), 10);
+    pl_put(t, state == PL_WORKER_SLEEPING ? ", asleep" : ", awake");
+    pl_put(t, ", looked around ");
+    pl_put_number(t, atomic_load_explicit(&w->heartbeat, memory_order_relaxed), 10);
+    pl_put(t, " times");
     if (state != PL_WORKER_SLEEPING && task) {
-        put(t, ", last started `");
-        put_name(t, task);
-        put(t, "`");
+        pl_put(t, ", last started `");
+        pl_put_name(t, task);
+        pl_put(t, "`");
     }
-    put(t, "\n");
+    pl_put(t, "\n");
 }
 
 /* One step on: a line for an executor, a worker or a fiber. False when there is nothing left. In a
@@ -383,6 +337,10 @@ static bool step(struct dump *d, int64_t now)
         d->worker = 0;
         d->place = (struct pl_stack_place){ 0 };
         put_executor(&d->text, ex);
+        return true;
+    }
+    if (ex->ops->show && ex->ops->show(ex, d->worker, &d->text)) {
+        d->worker++;
         return true;
     }
     struct pl_sched *s = pl_is_sched(ex) ? pl_sched_of(ex) : NULL;
@@ -414,7 +372,7 @@ static int dump_plains(struct dump *d, int64_t now)
     for (uint32_t i = 0; e == 0 && i < PL_PLAINS; i++) {
         if (!view_plain(&pl_plains[i], &v))
             continue;
-        put(&d->text, any ? "" : "threads of the program that wait in plait\n");
+        pl_put(&d->text, any ? "" : "threads of the program that wait in plait\n");
         any = true;
         put_plain(&d->text, &v, now);
         e = flush(d);
@@ -428,9 +386,9 @@ int plait_dump(int fd)
     int64_t now = pl_now();
     struct dump d = { .fd = fd, .serial = UINT64_MAX };
     d.text = (struct pl_text){ d.buffer, 0, sizeof d.buffer };
-    put(&d.text, "plait: dump of process ");
-    put_number(&d.text, (uint64_t)pl_process_id(), 10);
-    put(&d.text, "\n");
+    pl_put(&d.text, "plait: dump of process ");
+    pl_put_number(&d.text, (uint64_t)pl_process_id(), 10);
+    pl_put(&d.text, "\n");
     bool more = true;
     int e = flush(&d);
     while (e == 0 && more) {
@@ -441,12 +399,12 @@ int plait_dump(int fd)
     }
     if (e == 0)
         e = dump_plains(&d, now);
-    put(&d.text, "code\n");
+    pl_put(&d.text, "code\n");
     if (e == 0)
         e = flush(&d);
     if (e == 0)
         e = pl_write_maps(fd);
-    put(&d.text, "plait: end of dump\n");
+    pl_put(&d.text, "plait: end of dump\n");
     if (e == 0)
         e = flush(&d);
     errno = saved;

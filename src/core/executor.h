@@ -15,6 +15,8 @@
 struct pl_child;
 struct plait_executor;
 
+struct pl_text;
+
 struct pl_executor_ops {
     /* Takes the task over; the executor then owns one reference to the future and completes it
      * exactly once by pl_future_complete(). When the queue is full: waits or -EAGAIN as `when_full`
@@ -41,6 +43,10 @@ struct pl_executor_ops {
      * poll, reap). Returns when f is done, or when it has nothing to gain from the thread, or at
      * the deadline. May be NULL. */
     void (*help)(struct plait_executor *ex, plait_future *f, int64_t deadline);
+
+    /* Appends a line about one of its workers; false: it has no such. In a section of looking
+     * (look.h), so async-signal-safe. NULL where the workers are a scheduler's. */
+    bool (*show)(const struct plait_executor *ex, unsigned worker, struct pl_text *t);
 
     bool priorities; /* what waits is started in their order */
 

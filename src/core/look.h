@@ -19,6 +19,7 @@
 #define PL_CORE_LOOK_H
 
 #include "core/strand.h"
+#include "core/text.h"
 
 /* For functions that look at what another thread may be writing. */
 #if defined(__clang__)
@@ -46,12 +47,6 @@ extern struct pl_plain pl_plains[PL_PLAINS];
 /* The calling thread, whose strand is s, waits until `until`; NULL when there is no place left. */
 struct pl_plain *pl_plain_show(struct pl_strand *s, int64_t until, int64_t now);
 void pl_plain_hide(struct pl_plain *p);
-
-/* Text in a buffer; what has no room is left out. Async-signal-safe. */
-struct pl_text {
-    char *at;
-    size_t bytes, room;
-};
 
 /* Appends a line for each task of ex that waits, and for each plain thread that waits. */
 struct plait_executor;

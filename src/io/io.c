@@ -83,6 +83,7 @@ static int64_t on_thread(struct operation *o)
     if (pl_op_begin(&o->op))
         return o->op.result;
     pl_wait_init(&o->wait, o->strand);
+    pl_wait_for(&o->wait, PL_FOR_IO, pl_for_io(o->op.code, o->op.fd));
     int bell = pl_bell_new();
     if (bell < 0)
         return bell;

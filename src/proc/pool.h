@@ -220,6 +220,12 @@ struct pl_pool {
     int64_t phase_ends;
 };
 
+// ---- show.c
+
+// See pl_executor_ops.
+struct pl_text;
+bool pl_pool_show(const struct plait_executor *ex, unsigned worker, struct pl_text *t);
+
 static inline struct pl_pool *pl_pool_of(struct plait_executor *ex)
 {
     return (struct pl_pool *)ex;

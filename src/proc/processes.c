@@ -104,6 +104,7 @@ static const struct pl_executor_ops pool_ops = {
     .free = free_pool,
     .caps = caps,
     .help = pl_pool_help,
+    .show = pl_pool_show,
     .priorities = true,
 };
 

@@ -27,6 +27,7 @@ int pl_mate_await_cargo(struct pl_mate *m, uint32_t index)
     struct pl_wait wait;
     uintptr_t none = 0;
     pl_wait_init(&wait, pl_strand_current());
+    pl_wait_for(&wait, PL_FOR_ARGUMENT, NULL);
     // Both orders are the default: the winner of the swap publishes the wait, or finds the
     // descriptor.
     if (atomic_compare_exchange_strong(&m->cargo[index], &none, (uintptr_t)&wait))

@@ -123,6 +123,7 @@ static void sleep_in_loop(struct pl_mate *m, struct pl_strand *s)
     struct doorbell d = { .op = { .code = PL_OP_POLL, .fd = m->doorbell, .flags = POLLIN } };
     d.op.done = rung;
     pl_wait_init(&d.wait, s);
+    pl_wait_for(&d.wait, PL_FOR_TASKS, NULL);
     pl_loop_start(&s->worker->loop, &d.op);
     // A worker that is never idle, because a task yields for ever, would submit it too late.
     if (s->worker->ready || pl_deque_size_hint(&s->worker->deque) > 0)

@@ -363,3 +363,26 @@ CONFORM(a_task_finds_itself_in_its_dump)
     CHECK_INT(plait_result(f, NULL), ==, 0);
     plait_free(f);
 }
+
+CONFORM_BARE(workers_are_listed)
+{
+    plait_executor *ex;
+    plait_future *f;
+    struct plait_caps caps;
+    CHECK_INT(OPEN_ON(&ex, on, .name = "lot"), ==, 0);
+    CHECK_INT(plait_submit(ex, &f, wait_at, { 0 }), ==, 0);
+    count_wait(0, 1);
+    plait_caps(ex, &caps);
+    char *text = dump_text();
+    CHECK(has(text, "executor %p `lot`, ", (void *)ex));
+    for (unsigned i = 0; i < caps.workers; i++)
+        CHECK(has(text, "  worker %u%s", i,
+                  on->kind == PLAIT_PROCESSES ? ": lives, process " : ", thread "));
+    if (on->kind == PLAIT_PROCESSES)
+        CHECK(has(text, ", tasks at it: 1, ended in it: 0\n"));
+    free(text);
+    gate_open(0, 1);
+    CHECK_INT(plait_result(f, NULL), ==, 0);
+    plait_free(f);
+    CHECK_INT(plait_close(ex), ==, 0);
+}
