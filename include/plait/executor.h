@@ -77,6 +77,35 @@ enum plait_io_class {
     PLAIT_IO_CLASS_IDLE = 3,
 };
 
+/* What a worker process is locked in by, beside the filter of its system calls; ored. */
+enum plait_layer {
+    PLAIT_LAYER_USERS = 1,      /* a user namespace of its own: it is nobody, with no rights */
+    PLAIT_LAYER_NETWORK = 2,    /* a network without devices, and no System V IPC in common */
+    PLAIT_LAYER_FILES = 4,      /* Landlock: no file can be written, and those alone be read that
+                                   .readable names; no signal to a process outside */
+    PLAIT_LAYER_PRIVILEGES = 8, /* no capability, and none to be had again */
+};
+
+/* How worker processes that handle what nobody trusts are locked in. plait_sandbox_new() of
+ * plait/sandbox.h makes one. Copied at the open, but for call_name. Layers stand before the worker
+ * starts a thread or the initializer runs; the filter from the end of the initializer on, for all
+ * threads. Nothing that the program had open stays open but stdin, stdout and stderr, and
+ * PR_SET_NO_NEW_PRIVS is set. Event loops use epoll: io_uring passes by every filter. */
+struct plait_confinement {
+    size_t size;                 /* sizeof(struct plait_confinement) */
+    unsigned layers;             /* of enum plait_layer */
+    const void *filter;          /* struct sock_filter[], as seccomp(2) takes it; required. A call
+                                    that it traps ends the worker, whose record then names it */
+    size_t filter_bytes;         /* all of it */
+    const char *const *readable; /* NULL-terminated: files and directories; with
+                                    PLAIT_LAYER_FILES; default: everything */
+    bool no_shared_heap;         /* the worker does not have the shared heap */
+    const char *(*call_name)(int number); /* of a system call, for messages; may be NULL */
+};
+
+/* In a filter, compared by BPF_JEQ: the pid of the worker. */
+#define PLAIT_CONFINEMENT_SELF 0x70696473u
+
 /* PLAIT_PROCESSES: what each worker process is and may use. Zero means default, or no limit. A
  * worker of which one of these cannot be had does not start: a failed start, see starts_max. */
 struct plait_worker_options {
@@ -119,6 +148,8 @@ struct plait_worker_options {
 
     bool capture_stderr; /* plait_error().stderr_tail: what a worker writes to stderr passes through
                             a pipe, and comes out at the program's stderr. Then isatty() says no */
+
+    const struct plait_confinement *confinement; /* default: a worker may do what the program may */
 };
 
 /* How plait_open() opens an executor. Zero means default everywhere. */
@@ -180,6 +211,7 @@ PLAIT_API void plait_main(int argc, char **argv);
  * -ENOSYS, -EPERM  the I/O backend that was asked for is not available
  * -ENOTSUP PLAIT_PROCESSES without plait_main(), unless PLAIT_START_FORK
  * -ENOENT  an initializer or finalizer that is not a declared task
+ * -ENOSYS, -EPERM, -EOPNOTSUPP...  workers cannot be locked in as .confinement asks: it was tried
  * Blocks the thread until the executor is ready, in a task too: it never suspends. */
 PLAIT_API int plait_open_with(plait_executor **ret, const struct plait_options *options);
 

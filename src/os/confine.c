@@ -3,6 +3,7 @@
 #include "os/confine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,29 +125,36 @@ int pl_limit_files(uint64_t descriptors)
     return limit(RLIMIT_NOFILE, descriptors, descriptors);
 }
 
-// The n-th number of /proc/self/statm, in bytes.
-static uint64_t memory_number(int n)
+int pl_process_memory_open(void)
+{
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+// The n-th number of it, in bytes.
+static uint64_t memory_number(int memory, int n)
 {
     unsigned long long pages[2] = { 0, 0 };
-    FILE *f = fopen("/proc/self/statm", "re");
-    if (!f)
+    char text[128];
+    ssize_t bytes = pread(memory, text, sizeof text - 1, 0);
+    if (bytes <= 0)
         return 0;
-    int found = fscanf(f, "%llu %llu", &pages[0], &pages[1]);
-    fclose(f);
+    text[bytes] = 0;
+    int found = sscanf(text, "%llu %llu", &pages[0], &pages[1]);
     return found == 2 ? pages[n] * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
-int pl_limit_memory(uint64_t bytes)
+int pl_limit_memory(int memory, uint64_t bytes)
 {
-    uint64_t mapped = memory_number(0);
+    uint64_t mapped = memory_number(memory, 0);
     if (mapped == 0)
         return -ENOSYS;
     return limit(RLIMIT_AS, mapped + bytes, mapped + bytes);
 }
 
-uint64_t pl_process_resident(void)
+uint64_t pl_process_resident(int memory)
 {
-    return memory_number(1);
+    return memory_number(memory, 1);
 }
 
 unsigned pl_process_threads(void)

@@ -25,11 +25,15 @@ int pl_confine_nth_cpu(unsigned n);
 int pl_limit_cpu_time(uint64_t seconds);
 int pl_limit_files(uint64_t descriptors);
 
+// What the next two look at: this process's memory, for as long as it lives. A descriptor, or a
+// negative errno.
+int pl_process_memory_open(void);
+
 // Address space beyond what is mapped.
-int pl_limit_memory(uint64_t bytes);
+int pl_limit_memory(int memory, uint64_t bytes);
 
 // Bytes resident in memory, or 0 where the kernel does not say.
-uint64_t pl_process_resident(void);
+uint64_t pl_process_resident(int memory);
 
 // Threads of this process, or 0 where the kernel does not say.
 unsigned pl_process_threads(void);

@@ -92,7 +92,7 @@ static void describe(const struct pl_pool *p, struct pl_channel *c)
 {
     const struct plait_options *o = &p->ex.options;
     c->tasks_per_worker = o->tasks_per_worker;
-    c->io = o->io;
+    c->io = o->io; // epoll where it is confined
     c->doze = p->doze;
     c->stack_bytes = o->stack_bytes;
     // A worker with one task may compute as long as it likes: nobody else waits for its loop.
@@ -304,11 +304,30 @@ void pl_hand_kill(struct pl_hand *h, const char *cause)
     pl_hand_refresh(h->pool, h);
 }
 
+// The system call that its filter ended it for, as the worker says; false: it does not say.
+static bool refused_call(const struct pl_hand *h, char *to, size_t room)
+{
+    uint32_t number = h->channel ? atomic_load(&h->channel->refused_call) : 0;
+    if (number == 0)
+        return false;
+    const char *(*name_of)(int) = h->pool->call_name;
+    const char *name = name_of && number <= INT32_MAX ? name_of((int)number - 1) : NULL;
+    if (name)
+        snprintf(to, room, "`%s`", name);
+    else
+        snprintf(to, room, "%u", number - 1);
+    return true;
+}
+
 static void say_how(char *to, size_t room, const struct pl_hand *h, const struct pl_message *m)
 {
     const char *name = m->signal ? sigabbrev_np(m->signal) : NULL;
+    char call[48];
     if (h->cause && m->signal == SIGKILL)
         snprintf(to, room, "was killed because %s", h->cause);
+    else if (m->signal == SIGSYS && refused_call(h, call, sizeof call))
+        snprintf(to, room,
+                 "was killed by SIGSYS: its confinement does not allow the system call %s", call);
     else if (m->signal && name)
         snprintf(to, room, "was killed by SIG%s%s", name, m->core ? " (core dumped)" : "");
     else if (m->signal)
@@ -323,7 +342,7 @@ static void record(struct pl_hand *h, plait_future *f, const struct pl_flight *f
                    const struct pl_message *m)
 {
     struct pl_future_extra *x = pl_future_extra(f);
-    char how[120];
+    char how[160];
     if (!x) // the code tells that it died; how is lost
         return;
     x->error.pid = h->pid;
@@ -398,7 +417,7 @@ static void tell_of_death(struct pl_hand *h, const struct pl_message *m, bool us
                           struct pl_after *after)
 {
     struct pl_pool *p = h->pool;
-    char how[120];
+    char how[160];
     say_how(how, sizeof how, h, m);
     if (h->unfit[0])
         snprintf(after->notice, sizeof after->notice, "the worker process %d cannot start: %s",

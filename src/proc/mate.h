@@ -43,6 +43,7 @@ struct pl_mate {
     plait_executor *ex;
     const struct pl_setup *setup; // or NULL
     int stderr_pipe;              // or -1: stderr is not captured
+    int memory;                   // pl_process_memory_open(), or -1: nothing limits it
     _Atomic bool stopping;
     _Atomic uint32_t searches; // of the taker that found nothing; for the roll
     _Atomic bool prepared;     // the initializer has run

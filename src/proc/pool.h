@@ -175,6 +175,7 @@ struct pl_pool {
     struct plait_worker_options worker; // complete; what points to the caller's memory is NULL
     int setup_fd;                       // the same for the workers, or -1: no options
     size_t setup_bytes;
+    const char *(*call_name)(int number); // of the confinement, or NULL
     unsigned hand_count;
     struct pl_hand *hands;
 

@@ -48,13 +48,18 @@ static int run_hook(struct pl_mate *m, int32_t number, const void *in)
 void pl_mate_prepare(struct pl_mate *m)
 {
     const struct pl_setup *s = m->setup;
-    int e = s ? pl_setup_limit_memory(s) : 0;
+    int e = s ? pl_setup_limit_memory(s, m->memory) : 0;
     if (e < 0)
         pl_mate_unfit(m->socket, PL_STEP_MEMORY_LIMIT, e);
     if (s && s->initializer >= 0)
         e = run_hook(m, s->initializer, (const char *)s + s->initializer_in);
     if (e != 0)
         pl_mate_unfit(m->socket, PL_STEP_INITIALIZER, e);
+    enum pl_step step = PL_STEP_NONE;
+    if (s && s->filter_bytes > 0)
+        e = pl_setup_filter(s, &m->channel->refused_call, &step);
+    if (e < 0)
+        pl_mate_unfit(m->socket, step, e);
     atomic_store(&m->prepared, true);
 }
 
@@ -99,7 +104,7 @@ void pl_mate_weigh(struct pl_mate *m)
     if (now - m->weighed_at < WEIGH_NS)
         return;
     m->weighed_at = now;
-    if (pl_process_resident() <= m->setup->resident_max_bytes || atomic_load(&m->stopping))
+    if (pl_process_resident(m->memory) <= m->setup->resident_max_bytes || atomic_load(&m->stopping))
         return;
     struct pl_message message = { .kind = PL_MESSAGE_RETIRE };
     (void)pl_socket_send(m->socket, &message, sizeof message, NULL, 0); // our end tells as well

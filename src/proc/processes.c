@@ -172,7 +172,9 @@ static int prepare(struct pl_pool *p, const struct plait_worker_options *o)
         e = p->setup_fd = pl_setup_write(&p->worker, &p->table, &p->setup_bytes);
         if (e < 0)
             return e; // it has said why
-        e = 0;
+        e = pl_setup_try(p->setup_fd, p->setup_bytes);
+        if (e < 0)
+            return e;
     }
     if (e == 0)
         e = pl_poller_init(&p->poller);
@@ -227,6 +229,11 @@ int pl_processes_open(struct plait_executor **ret, const struct plait_options *o
     memset(p, 0, sizeof *p);
     pl_executor_init(&p->ex, &pool_ops, o);
     p->ex.options.worker = NULL;
+    if (worker.confinement) {
+        p->ex.options.io = PLAIT_IO_EPOLL;
+        backend = PL_BACKEND_EPOLL;
+        p->call_name = pl_confinement(worker.confinement).call_name;
+    }
     p->worker = worker;
     p->setup_fd = -1;
     p->idle_at = PL_FOREVER;
@@ -241,6 +248,7 @@ int pl_processes_open(struct plait_executor **ret, const struct plait_options *o
     p->worker.initializer = p->worker.finalizer = NULL;
     p->worker.initializer_in = p->worker.cpus = NULL;
     p->worker.directory = NULL;
+    p->worker.confinement = NULL;
     p->worker.environment = NULL;
     if (e == 0)
         e = start(p);

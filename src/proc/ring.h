@@ -129,6 +129,7 @@ struct pl_channel {
     _Atomic uint32_t hearing;
     _Atomic uint64_t failed;         // worker: where a failed task's words end, plus 1; host: 0
     _Atomic uint32_t failures_heard; // host: how many records have theirs; a futex
+    _Atomic uint32_t refused_call;   // worker: the system call that its filter ended it for, plus 1
     _Alignas(64) struct pl_slot slots[PL_SLOTS];
     _Alignas(4096) char spill[PL_SLOTS][PL_SPILL_BYTES]; // costs nothing until touched
 };

@@ -9,6 +9,7 @@
 #include "os/alloc.h"
 #include "os/confine.h"
 #include "os/ipc.h"
+#include "os/lockdown.h"
 #include "os/memory.h"
 
 #define STARTS_MAX    5
@@ -30,6 +31,29 @@ static int check_hooks(const struct plait_worker_options *o)
     if (o->finalizer && (o->finalizer->flags & PLAIT_TASK_IS_BYTES || o->finalizer->in_bytes > 0))
         return pl_fail(-EINVAL, "the finalizer `%s` takes an argument; it must take none",
                        o->finalizer->name);
+    return 0;
+}
+
+struct plait_confinement pl_confinement(const struct plait_confinement *given)
+{
+    struct plait_confinement c = { 0 };
+    memcpy(&c, given, given->size < sizeof c ? given->size : sizeof c);
+    return c;
+}
+
+static int check_confinement(const struct plait_confinement *given, enum plait_io_backend io)
+{
+    const unsigned known =
+        PLAIT_LAYER_USERS | PLAIT_LAYER_NETWORK | PLAIT_LAYER_FILES | PLAIT_LAYER_PRIVILEGES;
+    struct plait_confinement c = pl_confinement(given);
+    if (c.layers & ~known)
+        return pl_fail(-EINVAL, "there is no layer %#x of a confinement", c.layers & ~known);
+    if (!pl_filter_is_whole(c.filter, c.filter_bytes))
+        return pl_fail(-EINVAL, "a confinement needs a filter of 1 to 4096 whole instructions");
+    if (c.readable && !(c.layers & PLAIT_LAYER_FILES))
+        return pl_fail(-EINVAL, "what is .readable needs PLAIT_LAYER_FILES");
+    if (io == PLAIT_IO_URING)
+        return pl_fail(-EINVAL, "io_uring passes by the filter of a confinement: it uses epoll");
     return 0;
 }
 
@@ -59,6 +83,9 @@ int pl_worker_options(struct plait_worker_options *ret, const struct plait_worke
         return pl_fail(-EINVAL, "file_limit is less than %d", FILES_LEAST);
     if ((o.cpu_count > 0) != (o.cpus != NULL) || o.cpu_count > UINT16_MAX)
         return pl_fail(-EINVAL, "cpus and cpu_count do not fit");
+    e = o.confinement ? check_confinement(o.confinement, all->io) : 0;
+    if (e < 0)
+        return e;
     if (o.workers_min == 0)
         o.workers_min = all->workers;
     if (o.idle_ns == 0)
@@ -85,6 +112,30 @@ static uint32_t put(struct writer *w, const void *data, size_t bytes)
     return (uint32_t)at;
 }
 
+// Strings, one after the other; where they are, and how many.
+static uint32_t put_strings(struct writer *w, const char *const *strings, uint32_t *count)
+{
+    uint32_t at = put(w, "", 0);
+    *count = 0;
+    for (const char *const *entry = strings; entry && *entry; entry++) {
+        size_t bytes = strlen(*entry) + 1;
+        if (w->base)
+            memcpy(w->base + w->at, *entry, bytes);
+        w->at += bytes;
+        ++*count;
+    }
+    return at;
+}
+
+static void put_confinement(struct writer *w, struct pl_setup *s, const struct plait_confinement *c)
+{
+    s->layers = c->layers;
+    s->no_shared_heap = c->no_shared_heap;
+    s->filter = put(w, c->filter, c->filter_bytes);
+    s->filter_bytes = (uint32_t)c->filter_bytes;
+    s->readable = put_strings(w, c->readable, &s->readable_count);
+}
+
 static void put_all(struct writer *w, struct pl_setup *s, const struct plait_worker_options *o)
 {
     w->at = sizeof *s;
@@ -93,13 +144,10 @@ static void put_all(struct writer *w, struct pl_setup *s, const struct plait_wor
     if (o->directory)
         s->directory = put(w, o->directory, strlen(o->directory) + 1);
     s->cpus = put(w, o->cpus, o->cpu_count * sizeof *o->cpus);
-    s->environment = put(w, "", 0);
-    for (const char *const *entry = o->environment; entry && *entry; entry++) {
-        size_t bytes = strlen(*entry) + 1;
-        if (w->base)
-            memcpy(w->base + w->at, *entry, bytes);
-        w->at += bytes;
-        s->environment_count++;
+    s->environment = put_strings(w, o->environment, &s->environment_count);
+    if (o->confinement) {
+        struct plait_confinement c = pl_confinement(o->confinement);
+        put_confinement(w, s, &c);
     }
 }
 
@@ -204,9 +252,61 @@ int pl_setup_apply(const struct pl_setup *s, unsigned hand, enum pl_step *step)
     return e;
 }
 
-int pl_setup_limit_memory(const struct pl_setup *s)
+int pl_setup_limit_memory(const struct pl_setup *s, int memory)
 {
-    return s->memory_limit_bytes > 0 ? pl_limit_memory(s->memory_limit_bytes) : 0;
+    return s->memory_limit_bytes > 0 ? pl_limit_memory(memory, s->memory_limit_bytes) : 0;
+}
+
+// ---- locking it in
+
+static struct pl_lockdown lockdown_of(const struct pl_setup *s)
+{
+    char *base = (char *)s; // a mapping of this process's own, which it may write
+    return (struct pl_lockdown){ .layers = s->layers,
+                                 .readable = base + s->readable,
+                                 .readable_count = s->readable_count,
+                                 .filter = base + s->filter,
+                                 .filter_bytes = s->filter_bytes };
+}
+
+int pl_setup_lock_in(const struct pl_setup *s, enum pl_step *step)
+{
+    struct pl_lock_failure failure = { 0 };
+    struct pl_lockdown l = lockdown_of(s);
+    int e = pl_lockdown_enter(&l, &failure);
+    *step = (enum pl_step)(PL_STEP_LOCK + failure.lock);
+    return e;
+}
+
+int pl_setup_filter(const struct pl_setup *s, _Atomic uint32_t *refused_call, enum pl_step *step)
+{
+    struct pl_lockdown l = lockdown_of(s);
+    *step = (enum pl_step)(PL_STEP_LOCK + PL_LOCK_FILTER);
+    pl_filter_own(l.filter, l.filter_bytes);
+    int e = pl_lockdown_report(refused_call);
+    return e < 0 ? e : pl_lockdown_filter(&l);
+}
+
+int pl_setup_try(int fd, size_t bytes)
+{
+    struct pl_lock_failure failure = { 0 };
+    const struct pl_setup *s = pl_setup_read(fd, bytes);
+    if (!s)
+        return pl_fail(-ENOMEM, "no memory for the worker options");
+    struct pl_lockdown l = lockdown_of(s);
+    int e = s->filter_bytes > 0 ? pl_lockdown_try(&l, &failure) : 0;
+    if (e < 0 && failure.lock == PL_LOCK_READABLE) {
+        const char *path = l.readable_count > 0 ? l.readable : "/";
+        for (unsigned i = 0; i < failure.path; i++)
+            path += strlen(path) + 1;
+        pl_fail(e, "workers cannot be locked in as asked: %s cannot be made readable: %s", path,
+                plait_strerror(e));
+    } else if (e < 0) {
+        pl_fail(e, "workers cannot be locked in as asked: %s: %s", pl_lock_text(failure.lock),
+                plait_strerror(e));
+    }
+    pl_memory_release((void *)s, bytes);
+    return e;
 }
 
 const char *pl_step_text(enum pl_step step)
@@ -225,5 +325,7 @@ const char *pl_step_text(enum pl_step step)
         [PL_STEP_MEMORY_LIMIT] = "its memory_limit_bytes cannot be set",
         [PL_STEP_INITIALIZER] = "its initializer failed",
     };
+    if (step >= PL_STEP_LOCK)
+        return pl_lock_text((enum pl_locking)(step - PL_STEP_LOCK));
     return (unsigned)step < sizeof texts / sizeof *texts ? texts[step] : "it says nonsense";
 }

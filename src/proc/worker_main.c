@@ -9,7 +9,9 @@
 #include "core/sched.h"
 #include "os/alloc.h"
 #include "os/clock.h"
+#include "os/confine.h"
 #include "os/ipc.h"
+#include "os/lockdown.h"
 #include "os/process.h"
 #include "os/thread.h"
 #include "proc/mate.h"
@@ -138,7 +140,7 @@ static struct pl_mate *make(const struct pl_worker_start *start)
     m->work_at = m->done_at = PL_RING_START;
     m->doze_ns = DOZE_FIRST_NS;
     m->setup = start->setup;
-    m->stderr_pipe = -1;
+    m->stderr_pipe = m->memory = -1;
     m->dispatchers = m->dispatching = n;
     for (unsigned i = 0; i < n; i++)
         atomic_init(&m->servings[i].slot, PL_NOBODY);
@@ -164,12 +166,39 @@ static int start_dispatchers(struct pl_mate *m)
     return e;
 }
 
+// What the worker is not to have although the program has it: before it opens anything.
+static int give_up(const struct pl_worker_start *start, enum pl_step *step)
+{
+    const int kept[] = { start->socket, start->channel,     start->doorbell,
+                         start->bell,   start->leader_bell, start->stderr_pipe };
+    *step = (enum pl_step)(PL_STEP_LOCK + PL_LOCK_DESCRIPTORS);
+    if (start->setup->no_shared_heap)
+        pl_arena_leave();
+    return pl_descriptors_keep(kept, sizeof kept / sizeof *kept);
+}
+
+// The last while there is one thread.
+static int lock_in(const struct pl_mate *m, enum pl_step *step)
+{
+    int parent = pl_process_parent();
+    int e = pl_setup_lock_in(m->setup, step);
+    // The kernel forgets it when a process changes who it is.
+    if (e == 0 && !pl_process_die_with(parent))
+        pl_process_exit(0);
+    return e;
+}
+
 void pl_worker_main(const struct pl_worker_start *start)
 {
+    const bool confined = start->setup && start->setup->filter_bytes > 0;
     enum pl_step step = PL_STEP_START;
     pl_arena_enter(start->owner);
+    int e = confined ? give_up(start, &step) : 0;
+    if (e < 0)
+        pl_mate_unfit(start->socket, step, e);
+    step = PL_STEP_START;
     struct pl_mate *m = make(start);
-    int e = m ? 0 : -ENOMEM;
+    e = m ? 0 : -ENOMEM;
     if (e == 0 && m->setup)
         e = pl_setup_apply(m->setup, start->hand, &step);
     if (e == 0 && start->stderr_pipe >= 0) {
@@ -177,7 +206,13 @@ void pl_worker_main(const struct pl_worker_start *start)
         m->stderr_pipe = start->stderr_pipe; // kept: a task may take descriptor 2 for itself
         e = pl_fd_replace(m->stderr_pipe, 2);
     }
-    if (e == 0) {
+    if (e == 0 && m->setup && (m->setup->memory_limit_bytes || m->setup->resident_max_bytes)) {
+        step = PL_STEP_MEMORY_LIMIT;
+        e = m->memory = pl_process_memory_open();
+    }
+    if (e >= 0 && confined)
+        e = lock_in(m, &step);
+    if (e >= 0) {
         step = PL_STEP_START;
         e = start_dispatchers(m);
     }

@@ -249,6 +249,15 @@ void pl_arena_refuse(void)
     refused = -ENOTSUP;
 }
 
+void pl_arena_leave(void)
+{
+    if (pl_arena.head)
+        pl_memory_release(pl_arena.head, pl_arena.bytes);
+    pl_arena = (struct pl_arena){ .fd = -1 };
+    atomic_store(&ready, false);
+    pl_arena_refuse();
+}
+
 void pl_arena_enter(uint32_t tag)
 {
     pl_arena.me = tag;

@@ -177,6 +177,9 @@ int pl_arena_join(int fd, const struct pl_arena_place *place);
 // In a zygote whose program has no arena for it: nor will it or its workers make one.
 void pl_arena_refuse(void);
 
+// In a worker that is not trusted with the arena of its program: it has none from here on.
+void pl_arena_leave(void);
+
 // In a worker: who it is. 0: nobody, the arena is not for it.
 void pl_arena_enter(uint32_t tag);
 

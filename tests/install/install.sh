@@ -18,6 +18,9 @@ every_header_is_installed() {
     if [ ! -e "$PLAIT_BUILD/src/tls/libplait-tls.so" ]; then
         sed -i '/tls\.h$/d' ours # it belongs to a library that was not built
     fi
+    if [ ! -e "$PLAIT_BUILD/src/sandbox/libplait-sandbox.so" ]; then
+        sed -i '/sandbox\.h$/d' ours
+    fi
     (cd "$(pkg-config --variable=prefix plait | sed "s|^|$ROOT|;s|^$ROOT$ROOT|$ROOT|")/include" &&
         find . -name '*.h' | sort) >theirs
     diff ours theirs
@@ -59,20 +62,29 @@ cpp_consumer() {
     CONSUMER=consumer.cc
     consumer cpp g++ -std=c++20 -Wno-missing-field-initializers
 }
-tls_consumer() {
-    [ -e "$PLAIT_BUILD/src/tls/libplait-tls.so" ] || skip "libplait-tls was not built"
-    says="a server, or who has a .key, needs a .certificate"
-    flags="-std=c11 -Wall -Wextra -Werror $PLAIT_SOURCE/tests/install/tls_consumer.c"
+# other_consumer NAME SAYS NEED...: the consumer of libplait-NAME, shared, then static
+other_consumer() {
+    name=$1 says=$2
+    shift 2
+    [ -e "$PLAIT_BUILD/src/$name/libplait-$name.so" ] || skip "libplait-$name was not built"
+    flags="-std=c11 -Wall -Wextra -Werror $PLAIT_SOURCE/tests/install/${name}_consumer.c"
     export PKG_CONFIG_LIBDIR="$PKG_CONFIG_LIBDIR:$system_pc"
     # shellcheck disable=SC2046,SC2086 # lists of words
-    "${CC:-cc}" $flags -o tls-shared $(pkg-config --cflags --libs plait-tls)
-    readelf -d tls-shared | grep -q 'NEEDED.*libplait-tls.so.0' || fail "links no libplait-tls.so.0"
-    same output "$says" "$(LD_LIBRARY_PATH=$libdir ./tls-shared)"
+    "${CC:-cc}" $flags -o "$name-shared" $(pkg-config --cflags --libs "plait-$name")
+    readelf -d "$name-shared" | grep -q "NEEDED.*libplait-$name.so.0" ||
+        fail "links no libplait-$name.so.0"
+    same output "$says" "$(LD_LIBRARY_PATH=$libdir "./$name-shared")"
     # shellcheck disable=SC2046,SC2086
-    "${CC:-cc}" $flags -o tls-static $(pkg-config --cflags plait-tls) "$libdir/libplait-tls.a" \
-        "$libdir/libplait.a" $(env -u PKG_CONFIG_SYSROOT_DIR pkg-config --libs libssl libcrypto) \
-        -pthread
-    same output "$says" "$(./tls-static)"
+    "${CC:-cc}" $flags -o "$name-static" $(pkg-config --cflags "plait-$name") \
+        "$libdir/libplait-$name.a" "$libdir/libplait.a" \
+        $(env -u PKG_CONFIG_SYSROOT_DIR pkg-config --libs "$@") -pthread
+    same output "$says" "$("./$name-static")"
+}
+tls_consumer() {
+    other_consumer tls "a server, or who has a .key, needs a .certificate" libssl libcrypto
+}
+sandbox_consumer() {
+    other_consumer sandbox ".readable: \`etc\` is not absolute" libseccomp
 }
 program_finds_its_library() {
     [ -x "$PLAIT_BUILD/cli/plait" ] || skip "the program was not built"
@@ -96,5 +108,6 @@ t c_consumer
 t gnu_c_consumer
 t cpp_consumer
 t tls_consumer
+t sandbox_consumer
 t program_finds_its_library
 finish

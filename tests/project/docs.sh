@@ -121,7 +121,7 @@ reference_is_that_of_the_headers() {
     "$PLAIT_SOURCE/tools/reference" --check
 }
 reference_names_every_function() {
-    cat "$PLAIT_SOURCE/src/libplait.map" "$PLAIT_SOURCE/src/tls/libplait-tls.map" |
+    cat "$PLAIT_SOURCE/src/libplait.map" "$PLAIT_SOURCE"/src/*/*.map |
         sed -n 's/^    \(plait_[a-z_]*\);$/\1/p' >functions
     [ -s functions ] || fail "no functions are listed"
     while read -r function; do
