@@ -113,7 +113,8 @@ struct plait_worker_options {
     enum plait_start_method start;
 
     const struct plait_task *initializer; /* &PLAIT_TASK_OF(fn): run in each worker before its first
-                                             task. Not 0: a failed start. Not a task of bytes */
+                                             task. Not 0: a failed start. Not a task of bytes or
+                                             descriptors */
     const void *initializer_in;           /* its argument, copied at the open */
     const struct plait_task *finalizer;   /* of PLAIT_TASK(fn, void, ...): run in a worker that is
                                              not killed, after its last task; within grace_ns */

@@ -53,6 +53,14 @@ PLAIT_API ssize_t plait_io_recvfrom(int fd, void *data, size_t bytes, int flags,
 PLAIT_API ssize_t plait_io_sendto(int fd, const void *data, size_t bytes, int flags,
                                   const struct sockaddr *address, socklen_t length);
 
+/* A pair of connected ends, each for reading and writing: what is written to one is read at the
+ * other. Either may go to a task (PLAIT_TASK_FDS). type: SOCK_STREAM, bytes; SOCK_SEQPACKET,
+ * messages with their borders, one for each send and recv. Close-on-exec, the caller's to close.
+ * The end of file comes when every duplicate of the other end is closed, or at once by
+ * plait_io_shutdown(). 0; -EINVAL: another type; -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM. Never
+ * suspends. */
+PLAIT_API int plait_io_pair(int ends[2], int type);
+
 /* Sends descriptors with the first of at least 1 byte over a Unix socket; they stay the caller's.
  * Bytes sent, with which all `count` descriptors went.
  * -EINVAL       no bytes, or more than 253 descriptors

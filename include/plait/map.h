@@ -11,7 +11,9 @@ PLAIT_BEGIN
  * arrays of the task's types (for bytes: spans and zeroed buffers, which the caller frees by
  * plait_buffer_free()); out may be NULL. codes, when not NULL, receives what each returned, and all
  * run; otherwise the first error cancels the others. Inputs are handed out in pieces whose size is
- * found while it runs; a task that suspends holds up nobody.
+ * found while it runs; a task that suspends holds up nobody. Descriptors in out (PLAIT_TASK_FDS)
+ * are the caller's when it returns 0, and with codes those of each input that succeeded; every
+ * other is -1. It does with as many descriptors at a time as can be had.
  * Returns 0, or the first error (with codes: the one of the lowest index); -ENOMEM, -ESHUTDOWN,
  * -ENOENT, -ECANCELED, -ETIMEDOUT. Returns only when no task of it runs any more.
  * Suspends a fiber, blocks a thread. */
@@ -50,7 +52,8 @@ struct plait_item {
     size_t index; /* of the input, from 0 */
     int code;
     const void *out;                 /* the result (a struct plait_span for bytes); valid until the
-                                        next call; NULL when the code is negative */
+                                        next call; NULL when the code is negative. Descriptors in it
+                                        are the caller's */
     const struct plait_error *error; /* its record, or NULL; valid as long as out */
 };
 

@@ -4,6 +4,7 @@
 #include "core/future.h"
 #include "base/bug.h"
 #include "base/relax.h"
+#include "core/given.h"
 #include "core/local.h"
 #include "core/sched.h"
 #include "core/trace.h"
@@ -94,9 +95,19 @@ void pl_future_unref(plait_future *f)
         pl_free_mem((void *)f->extra->bytes_in.data);
         pl_free_mem(f->extra->bytes_out.data);
         pl_free_mem(f->extra->tail);
+        pl_future_fds_free(f);
         pl_free_mem(f->extra);
     }
     deallocate(f);
+}
+
+static int run_function(plait_future *f, struct pl_strand *s)
+{
+    if (PL_UNLIKELY(pl_task_has_fds(f->task)))
+        return pl_future_fds_run(f, s);
+    if (pl_future_is_bytes(f))
+        return f->task->run(&f->extra->bytes_in, &f->extra->bytes_out);
+    return f->task->run(pl_future_in(f), pl_future_out(f));
 }
 
 /* Makes the strand that of the task, around its run. */
@@ -119,8 +130,7 @@ static int run_task(plait_future *f, struct pl_strand *s)
         f->started = 1;
         atomic_store_explicit(&w->running, task->name, memory_order_relaxed);
         PL_TRACE(PL_TRACE_START, f, task->name);
-        code = pl_future_is_bytes(f) ? task->run(&f->extra->bytes_in, &f->extra->bytes_out)
-                                     : task->run(pl_future_in(f), pl_future_out(f));
+        code = run_function(f, s);
         PL_TRACE(PL_TRACE_END, f, task->name);
         atomic_store_explicit(&w->running, NULL, memory_order_relaxed);
     }
@@ -177,6 +187,8 @@ void pl_future_complete(plait_future *f, int code, enum plait_reason reason)
 {
     f->code = code;
     f->reason = (uint16_t)reason;
+    if (PL_UNLIKELY(f->extra != NULL))
+        pl_future_fds_drop(f); /* of a task that did not start here */
     uintptr_t nobody = 0;
     /* Release: pairs with the acquire in pl_future_is_done(). */
     if (!atomic_compare_exchange_strong_explicit(&f->waiters, &nobody, PL_FUTURE_DONE,
@@ -304,6 +316,8 @@ int pl_future_make(plait_future **ret, struct plait_executor *ex, const struct p
         e = copy_bytes_in(f, in);
     else
         copy_in(pl_future_in(f), in, task->in_bytes);
+    if (e == 0 && PL_UNLIKELY(pl_task_has_fds(task)))
+        e = pl_future_fds_init(f);
     if (e == 0 && (asked.timeout_ns > 0 || asked.priority != 0 || asked.retries > 0)) {
         if (pl_future_extra(f))
             f->extra->asked = asked;
@@ -424,6 +438,8 @@ int plait_result(plait_future *f, void *out)
             (struct plait_span){ f->extra->bytes_out.data, f->extra->bytes_out.bytes };
     else if (f->code >= 0 && out)
         copy_in(out, pl_future_out(f), f->task->out_bytes);
+    if (f->code >= 0 && out && PL_UNLIKELY(pl_task_has_fds(f->task)))
+        pl_future_fds_hand(f, out);
     return f->code;
 }
 

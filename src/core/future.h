@@ -48,6 +48,7 @@ struct pl_future_extra {
     char message[256];
     struct pl_asked asked;
     uint32_t lost;                 /* attempts whose worker died */
+    struct pl_future_fds *fds;     /* descriptors (given.h), or NULL */
     char *tail;                    /* what its worker wrote to stderr, or NULL; freed with it */
     struct plait_span bytes_in;    /* tasks of bytes: a private copy of the argument */
     struct plait_buffer bytes_out; /* tasks of bytes: the result */

@@ -3,6 +3,7 @@
 #include "core/scope.h"
 #include "base/bug.h"
 #include "base/relax.h"
+#include "core/given.h"
 #include "core/local.h"
 #include "core/sched.h"
 #include "core/trace.h"
@@ -267,6 +268,8 @@ static void future_ended(struct pl_waiter *waiter, plait_future *f)
         f->extra->bytes_out = (struct plait_buffer){ 0 };
     } else if (f->code >= 0 && c->out) {
         memcpy(c->out, pl_future_out(f), f->task->out_bytes);
+        if (PL_UNLIKELY(pl_task_has_fds(f->task)))
+            pl_future_fds_hand(f, c->out);
     }
     int code = f->code;
     pl_lock(&s->lock);
@@ -281,7 +284,7 @@ static void future_ended(struct pl_waiter *waiter, plait_future *f)
     child_ended(c, false);
 }
 
-/* On an executor of another kind, and for bytes: through a future. */
+/* On an executor of another kind, for bytes, and for descriptors: through a future. */
 static int go_by_future(struct pl_scope *s, struct pl_child *c, const void *in)
 {
     struct plait_submit_options o = { .size = sizeof o, .deadline = s->cancel.deadline };
@@ -340,7 +343,7 @@ static int set_argument(struct pl_child *c, const void *in)
 
 static int start(struct pl_scope *s, struct pl_child *c, const void *in)
 {
-    if (PL_UNLIKELY(!pl_is_sched(s->ex) || (c->task->flags & PLAIT_TASK_IS_BYTES)))
+    if (PL_UNLIKELY(!pl_is_sched(s->ex) || c->task->flags != 0))
         return go_by_future(s, c, in);
     int e = set_argument(c, in);
     if (e < 0)
@@ -387,7 +390,7 @@ static PL_NOINLINE int go(struct pl_scope *s, const struct plait_task *task, con
 static inline bool is_small(const struct plait_task *task, const void *out)
 {
     return (task->in_bytes == 8 || task->in_bytes == 4 || task->in_bytes == 0) &&
-           (out || task->out_bytes == 0) && !(task->flags & PLAIT_TASK_IS_BYTES);
+           (out || task->out_bytes == 0) && task->flags == 0;
 }
 
 /* go() for the common case, in as few instructions as possible: a record of the scope's own, room

@@ -113,6 +113,7 @@ struct pl_strand {
     struct pl_wait *waiting;  /* while it waits interruptibly; a plain thread's under `lock` */
     const char *task;         /* name of the running task, or NULL */
     struct pl_locals *locals; /* the values of the running task, or NULL: see local.h */
+    struct pl_given *given;   /* its descriptors, or NULL: see given.h */
     uint64_t clean;           /* pl_cancel_epoch when its chain was last found clean; 0: unknown */
     _Atomic uint32_t lock;    /* plain threads only: waiting and scope against cancellers */
     uint32_t lock_word;       /* what a mutex that it holds contains: park.h; 0: not yet known */
@@ -232,6 +233,10 @@ enum plait_reason pl_strand_reason(const struct pl_strand *s, const struct pl_ca
 
 /* 0, -ECANCELED or -ETIMEDOUT: looks at the clock, and marks a deadline that has passed. */
 int pl_strand_cancelled(struct pl_strand *s);
+
+/* Closes fd by way of the event loop, where calls that wait on it end. The code of close(2).
+ * Suspends a fiber, also in a cancelled scope. */
+int pl_strand_close(int fd);
 
 /* Where a cancel can come between two steps of a strand that something can cancel: a look whether
  * it has come, the beginning of a wait, and the return from one. Tests cancel at each

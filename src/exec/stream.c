@@ -8,6 +8,7 @@
  *   list holds the empty ones.
  */
 #include "base/bug.h"
+#include "core/given.h"
 #include "core/mailbox.h"
 #include "core/sched.h"
 #include "os/alloc.h"
@@ -149,6 +150,8 @@ int plait_stream_next(plait_stream *s, struct plait_item *ret)
         s->bytes = (struct plait_span){ f->extra->bytes_out.data, f->extra->bytes_out.bytes };
         ret->out = &s->bytes;
     } else if (f->code >= 0) {
+        if (pl_task_has_fds(s->task))
+            pl_future_fds_hand(f, pl_future_out(f));
         ret->out = pl_future_out(f);
     }
     return 1;

@@ -260,17 +260,7 @@ int plait_io_fsync(int fd)
 
 int plait_io_close(int fd)
 {
-    struct operation o = { .op = { .code = PL_OP_CLOSE, .fd = fd, .done = completed } };
-    struct pl_strand *s = o.strand = pl_strand_current();
-    if (!s->worker) {
-        pl_op_block(&o.op, PLAIT_NEVER);
-        return (int)o.op.result;
-    }
-    pl_wait_init(&o.wait, s);
-    pl_wait_for(&o.wait, PL_FOR_IO, pl_for_io(o.op.code, fd));
-    pl_loop_start(&s->worker->loop, &o.op);
-    pl_wait_uninterrupted(&o.wait);
-    return (int)o.op.result;
+    return pl_strand_close(fd);
 }
 
 int plait_io_poll(int fd, unsigned events, int64_t deadline)

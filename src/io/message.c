@@ -106,14 +106,20 @@ ssize_t plait_io_recv_fds(int fd, void *data, size_t bytes, int *fds, unsigned *
               : m.msg_flags & MSG_TRUNC  ? -EMSGSIZE
                                          : 0;
     if (cut < 0) {
-        for (unsigned i = 0; i < came; i++)
-            pl_fd_close(all[i]);
+        pl_fds_close(all, came);
         return cut;
     }
     if (came > 0)
         memcpy(fds, all, came * sizeof(int));
     *count = came;
     return n;
+}
+
+int plait_io_pair(int ends[2], int type)
+{
+    if (type != SOCK_STREAM && type != SOCK_SEQPACKET)
+        return -EINVAL;
+    return pl_socket_pair_of(ends, type);
 }
 
 int plait_io_shutdown(int fd, int how)

@@ -30,6 +30,26 @@ void pl_fd_close(int fd)
         close(fd);
 }
 
+int pl_fd_duplicate(int fd)
+{
+    int err = pl_fault(PL_FAULT_SYSCALL);
+    if (err < 0)
+        return err;
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    return copy < 0 ? -errno : copy;
+}
+
+bool pl_fd_is_open(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
+void pl_fds_close(const int *fds, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        pl_fd_close(fds[i]);
+}
+
 bool pl_fd_is_message_socket(int fd)
 {
     int type = 0;
@@ -49,11 +69,16 @@ int pl_socket_end_writes(int fd)
 
 int pl_socket_pair(int fds[2])
 {
+    return pl_socket_pair_of(fds, SOCK_SEQPACKET | SOCK_NONBLOCK);
+}
+
+int pl_socket_pair_of(int fds[2], int type)
+{
     int err = pl_fault(PL_FAULT_SYSCALL);
     if (err < 0)
         return err;
     int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+    if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) < 0)
         return -errno;
     fds[0] = pair[0];
     fds[1] = pair[1];

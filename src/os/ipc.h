@@ -13,6 +13,12 @@
 
 // -1 is allowed.
 void pl_fd_close(int fd);
+void pl_fds_close(const int *fds, unsigned count);
+
+// Another number above the standard ones, close-on-exec, for what fd has open. -EBADF, -EMFILE.
+int pl_fd_duplicate(int fd);
+
+bool pl_fd_is_open(int fd);
 
 // Whether fd is a socket that keeps the borders of messages.
 bool pl_fd_is_message_socket(int fd);
@@ -22,12 +28,15 @@ int pl_socket_end_writes(int fd);
 
 // ---- messages
 
+// A pair of connected Unix sockets of that type, which wait.
+int pl_socket_pair_of(int fds[2], int type);
+
 // A pair of connected sockets that keep the borders of messages and order; never blocking.
 int pl_socket_pair(int fds[2]);
 
 // Sends one whole message, with at most PL_SOCKET_FDS descriptors. 0; -EAGAIN: the peer does not
 // read; -EPIPE: it is gone; other negative errnos.
-enum { PL_SOCKET_FDS = 8 };
+enum { PL_SOCKET_FDS = 17 };
 int pl_socket_send(int fd, const void *message, size_t bytes, const int *fds, unsigned fd_count);
 
 // Receives one message. Its bytes (0: the peer is gone); -EAGAIN: none is there. *fd_count: the

@@ -103,7 +103,7 @@ static void describe(const struct pl_pool *p, struct pl_channel *c)
 static void reset_books(struct pl_hand *h)
 {
     h->cause = NULL;
-    h->stop_sent = h->retiring = h->surplus = false;
+    h->clogged = h->stop_sent = h->retiring = h->surplus = false;
     h->unfit[0] = 0;
     h->idle_looks = 0;
     h->idle_served = 0;
@@ -211,21 +211,6 @@ void pl_hand_forked(struct pl_pool *p, const struct pl_message *m, int pidfd)
 
 // ---- what comes over its socket
 
-static void receive_result(struct pl_hand *h, const struct pl_message *m, int fd)
-{
-    struct pl_flight *fl = &h->flights[m->slot % PL_SLOTS];
-    bool sane = m->kind == PL_MESSAGE_CARGO && m->slot < PL_SLOTS && fl->state == PL_FLIGHT_SENT &&
-                fl->cargo == PL_CARGO_NONE && m->bytes <= PL_MAX_BYTES &&
-                (fd < 0 || pl_memfd_is_sealed(fd, m->bytes));
-    if (sane) {
-        fl->cargo = fd < 0 ? PL_CARGO_LOST : fd;
-        fl->cargo_bytes = (uint32_t)m->bytes;
-        return;
-    }
-    pl_fd_close(fd);
-    pl_hand_kill(h, "it sent the program something that makes no sense");
-}
-
 static void unfit(struct pl_hand *h, const struct pl_message *m)
 {
     const char *step = pl_step_text((enum pl_step)m->slot);
@@ -239,9 +224,9 @@ void pl_hand_receive(struct pl_hand *h)
 {
     while (h->socket >= 0) {
         struct pl_message m;
-        int fd = -1;
-        unsigned count = 1;
-        ssize_t n = pl_socket_receive(h->socket, &m, sizeof m, &fd, &count);
+        int fds[PL_SOCKET_FDS];
+        unsigned count = PL_SOCKET_FDS;
+        ssize_t n = pl_socket_receive(h->socket, &m, sizeof m, fds, &count);
         if (n == -EAGAIN)
             return;
         if (n == sizeof m && m.kind == PL_MESSAGE_ROLL && count == 0) {
@@ -251,9 +236,9 @@ void pl_hand_receive(struct pl_hand *h)
         } else if (n == sizeof m && m.kind == PL_MESSAGE_RETIRE && count == 0) {
             pl_hand_retire(h, false);
         } else if (n == sizeof m && h->state == PL_HAND_LIVE) {
-            receive_result(h, &m, count ? fd : -1);
+            pl_hand_receive_cargo(h, &m, fds, count);
         } else if (n > 0) {
-            pl_fd_close(count ? fd : -1);
+            pl_fds_close(fds, count);
         } else {
             // It is about to be dead, or a task has closed our descriptors: a moment will tell.
             if (h->state == PL_HAND_LIVE && h->pool->phase == PL_POOL_RUNS)

@@ -16,12 +16,21 @@
 #define PL_PROC_MATE_H
 
 #include "core/future.h"
+#include "os/ipc.h"
 #include "proc/ring.h"
 #include "proc/setup.h"
 #include "proc/wire.h"
 
 #define PL_NOBODY UINT32_MAX
 #define PL_BUSY   0x80000000u // the listener is at it: the dispatcher waits a moment
+
+// What came over the socket for a slot: memory first, where there is some, then the task's
+// descriptors that the mask names.
+struct pl_delivery {
+    uint32_t count, mask;
+    int error; // 0, or -EMFILE: something found no room here; then it holds nothing
+    int fds[PL_SOCKET_FDS];
+};
 
 // What a dispatcher runs.
 struct pl_serving {
@@ -61,9 +70,10 @@ struct pl_mate {
     uint32_t ran;       // tasks since then
     int64_t weighed_at; // when the resident memory was looked at
 
-    // The argument of a slot that comes by socket: 0: not yet; a pl_wait that waits for it; or its
-    // descriptor, shifted left by one, and 1.
+    // What comes by socket for a slot: 0: not yet; a pl_wait that waits for it; 1: it lies in
+    // `delivered`.
     _Atomic uintptr_t cargo[PL_SLOTS];
+    struct pl_delivery delivered[PL_SLOTS];
 
     unsigned dispatchers, started, dispatching; // all; that have begun; that have not left
     struct pl_serving servings[];
@@ -85,11 +95,13 @@ void pl_mate_rouse(struct pl_mate *m);
 // Runs the task in a slot, and announces it.
 void pl_mate_serve(struct pl_mate *m, struct pl_serving *v, uint32_t slot);
 
-// Waits until the listener has received the slot's argument; its descriptor.
-int pl_mate_await_cargo(struct pl_mate *m, uint32_t slot);
+// Waits until the listener has received what comes for the slot. The caller's to close.
+struct pl_delivery *pl_mate_await_cargo(struct pl_mate *m, uint32_t slot);
+void pl_delivery_close(struct pl_delivery *d);
 
-// The listener has received it.
-void pl_mate_deliver(struct pl_mate *m, uint32_t slot, int fd);
+// The listener has received it, with so many descriptors.
+void pl_mate_deliver(struct pl_mate *m, const struct pl_message *message, const int *fds,
+                     unsigned count);
 
 // The host wants the task in the slot to end. By the listener.
 void pl_mate_cancel(struct pl_mate *m, uint32_t slot);

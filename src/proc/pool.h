@@ -57,12 +57,18 @@ struct pl_level {
 };
 #define PL_LEVELS 64u
 
-// LOST: it came, but this process had no descriptor left for it.
+// LOST: it came, but this process had no descriptor or memory left for it, or for another that came
+// with it.
 enum { PL_CARGO_NONE = -1, PL_CARGO_LOST = -2 };
+
+// The descriptors of a result: the nth, or -1.
+struct pl_parcel {
+    int fds[PLAIT_TASK_FDS_MAX];
+};
 
 enum pl_flight_state {
     PL_FLIGHT_FREE = 0,
-    PL_FLIGHT_LOADING, // its large argument is being copied, without the lock
+    PL_FLIGHT_LOADING, // its large argument is being copied, without the lock; or could not be sent
     PL_FLIGHT_SENT,
     PL_FLIGHT_REVOKED, // taken back; the worker has not returned the slot yet
 };
@@ -83,6 +89,7 @@ struct pl_flight {
     int64_t timeout_ns;
     int cargo; // a received result, or PL_CARGO_NONE, _LOST
     uint32_t cargo_bytes;
+    struct pl_parcel *parcel; // received with the result, or NULL
     uint8_t slot, state, ladder;
     uint8_t reason; // enum plait_reason of the ladder
 };
@@ -106,6 +113,7 @@ struct pl_hand {
     struct pl_hand *older, *younger; // in the list of those with room
     struct pl_hand *busy_next, *busy_prev;
     bool has_room, is_busy;
+    bool clogged; // its socket was full: nothing is given to it until the next tick
     bool stop_sent;
     bool parked;            // EMPTY on purpose: there is too little to do (elastic.c)
     bool retiring;          // nothing more is given to it; it is told to stop once it has nothing
@@ -135,6 +143,7 @@ struct pl_hand {
 struct pl_landing {
     struct pl_landing *next;
     plait_future *future;
+    struct pl_parcel *parcel;
     int fd;
     uint32_t bytes;
 };
@@ -205,7 +214,8 @@ struct pl_pool {
     uint64_t audit_submits;
     int64_t leader_doze_ns; // the leader's
     bool leader, ticking, broken;
-    bool woken; // a worker was asleep when it was given something
+    bool clogged; // some hand is
+    bool woken;   // a worker was asleep when it was given something
     char broken_why[256];
     uint32_t doze;                       // more than one CPU
     _Alignas(64) _Atomic uint64_t alive; // futures accepted and not yet completed
@@ -285,6 +295,9 @@ void pl_hand_send(struct pl_pool *p, struct pl_hand *h, plait_future *f, struct 
 // The large argument of a flight has been copied to fd (or a negative errno), without the lock.
 void pl_pool_loaded(struct pl_pool *p, struct pl_loading *l, int fd, struct pl_after *after);
 
+// Hands whose socket was full may be given something again.
+void pl_pool_unclog(struct pl_pool *p);
+
 // A hand's room, load and place in the lists follow its books.
 void pl_hand_refresh(struct pl_pool *p, struct pl_hand *h);
 
@@ -349,6 +362,15 @@ void pl_pool_release_channel(struct pl_pool *p, struct pl_channel *c);
 
 // Nothing is alive and nothing will be: tells who closes.
 void pl_pool_check_end(struct pl_pool *p);
+
+// ---- parcel.c: memory and descriptors of results
+
+// A message of a living worker that is none of the others. Takes over what came with it.
+void pl_hand_receive_cargo(struct pl_hand *h, const struct pl_message *m, const int *fds,
+                           unsigned count);
+
+// Closes what is in it. NULL is allowed.
+void pl_parcel_free(struct pl_parcel *parcel);
 
 // ---- ladder.c: cancels and deadlines
 

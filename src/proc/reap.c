@@ -18,6 +18,7 @@
 
 #include "base/bug.h"
 #include "base/relax.h"
+#include "core/given.h"
 #include "core/strand.h"
 #include "os/alloc.h"
 #include "os/clock.h"
@@ -55,8 +56,10 @@ plait_future *pl_flight_clear(struct pl_pool *p, struct pl_flight *fl)
         pl_heap_remove(&p->timers, &fl->timer);
     pl_free_mem(fl->ticket);
     pl_fd_close(fl->cargo);
+    pl_parcel_free(fl->parcel);
     fl->ticket = NULL;
     fl->cargo = PL_CARGO_NONE;
+    fl->parcel = NULL;
     fl->future = NULL;
     fl->hand->inflight--;
     p->inflight--;
@@ -72,12 +75,13 @@ void pl_flight_free(struct pl_hand *h, struct pl_flight *fl)
 
 // ---- a result
 
-static bool land_later(plait_future *f, int fd, uint32_t bytes, struct pl_after *after)
+static bool land_later(plait_future *f, struct pl_parcel *parcel, int fd, uint32_t bytes,
+                       struct pl_after *after)
 {
     struct pl_landing *l = pl_alloc(sizeof *l);
     if (!l)
         return false;
-    *l = (struct pl_landing){ after->landings, f, fd, bytes };
+    *l = (struct pl_landing){ after->landings, f, parcel, fd, bytes };
     after->landings = l;
     return true;
 }
@@ -113,6 +117,14 @@ static bool result_at(struct pl_flight *fl, struct pl_slot *s, enum pl_place *pl
     return *place == PL_PLACE_CARGO && fl->cargo >= 0 && fl->cargo_bytes == *bytes;
 }
 
+// The future has the rest of its result. Gives the parcel (or NULL) back.
+static void land_parcel(plait_future *f, struct pl_parcel *parcel)
+{
+    if (pl_task_has_fds(f->task))
+        pl_future_fds_land(f, parcel ? parcel->fds : NULL);
+    pl_free_mem(parcel);
+}
+
 static enum plait_reason reason_of(const struct pl_flight *fl, int code)
 {
     if (code != -ECANCELED && code != -ETIMEDOUT)
@@ -131,7 +143,8 @@ bool pl_hand_land(struct pl_hand *h, struct pl_flight *fl, struct pl_after *afte
     enum pl_place place = PL_PLACE_INLINE;
     uint32_t bytes = 0;
     int code = *(volatile int32_t *)&s->code;
-    if (code >= 0 && s->out_place == PL_PLACE_CARGO && fl->cargo == PL_CARGO_NONE)
+    if (code >= 0 && fl->cargo == PL_CARGO_NONE && !fl->parcel &&
+        (s->out_place == PL_PLACE_CARGO || pl_task_has_fds(fl->future->task)))
         pl_hand_receive(h);
     if (code >= 0 && fl->cargo == PL_CARGO_LOST)
         code = -EMFILE;
@@ -139,10 +152,15 @@ bool pl_hand_land(struct pl_hand *h, struct pl_flight *fl, struct pl_after *afte
         return false;
     enum plait_reason reason = reason_of(fl, code);
     bool cargo = code >= 0 && place == PL_PLACE_CARGO;
+    struct pl_parcel *parcel = NULL;
     int fd = -1;
     if (cargo) {
         fd = fl->cargo;
         fl->cargo = PL_CARGO_NONE;
+    }
+    if (code >= 0) {
+        parcel = fl->parcel;
+        fl->parcel = NULL;
     }
     plait_future *f = pl_flight_clear(p, fl);
     f->pid = h->pid;
@@ -153,8 +171,9 @@ bool pl_hand_land(struct pl_hand *h, struct pl_flight *fl, struct pl_after *afte
         f->code = code;
         atomic_store_explicit(&f->notify.phase, PL_PHASE_ENDED,
                               memory_order_relaxed); // under the lock
-        if (!land_later(f, fd, bytes, after)) {
+        if (!land_later(f, parcel, fd, bytes, after)) {
             pl_fd_close(fd);
+            pl_parcel_free(parcel);
             pl_pool_end(p, f, -ENOMEM, PLAIT_REASON_NONE, after);
         }
     } else {
@@ -164,6 +183,7 @@ bool pl_hand_land(struct pl_hand *h, struct pl_flight *fl, struct pl_after *afte
             code = e < 0 ? e : code;
         } else if (code >= 0 && bytes > 0) {
             memcpy(pl_future_out(f), from + pl_layout_of(f).out_at, bytes);
+            land_parcel(f, parcel);
         }
         pl_pool_end(p, f, code, reason, after);
     }
@@ -250,8 +270,12 @@ static void finish_landing(struct pl_landing *l)
         *pl_future_bytes_out(f) = (struct plait_buffer){ to, l->bytes, l->bytes };
     else if (pl_future_is_bytes(f))
         pl_free_mem(to);
-    if (e < 0)
+    if (e == 0) {
+        land_parcel(f, l->parcel);
+    } else {
         f->code = e;
+        pl_parcel_free(l->parcel);
+    }
     f->reason = PLAIT_REASON_NONE;
     pl_fd_close(l->fd);
     pl_free_mem(l);

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/bug.h"
+#include "core/given.h"
 #include "os/alloc.h"
 #include "os/cpu.h"
 #include "os/futex.h"
@@ -94,7 +95,7 @@ void pl_hand_refresh(struct pl_pool *p, struct pl_hand *h)
     if (busy != h->is_busy)
         (busy ? enter_busy : leave_busy)(p, h);
     bool room = h->channel && h->state == PL_HAND_LIVE && h->free_count > 0 &&
-                h->inflight < ahead(p, h) && !h->retiring && !pl_hand_is_spent(p, h);
+                h->inflight < ahead(p, h) && !h->retiring && !h->clogged && !pl_hand_is_spent(p, h);
     if (h->has_room)
         leave_roomy(p, h);
     if (room)
@@ -149,6 +150,52 @@ static void push(struct pl_pool *p, struct pl_flight *fl)
     pl_flight_arm(p, fl);
 }
 
+// What goes to the worker over its socket: the memory of a large argument, or -1, and descriptors.
+static int send_cargo(struct pl_flight *fl, int memory)
+{
+    struct pl_hand *h = fl->hand;
+    struct pl_message m = { .kind = PL_MESSAGE_CARGO, .slot = fl->slot };
+    int fds[PL_SOCKET_FDS];
+    if (memory >= 0) {
+        m.bytes = h->channel->slots[fl->slot].in_bytes;
+        fds[m.count++] = memory;
+    }
+    m.slots[0] = pl_future_fds_list(fl->future, fds, &m.count);
+    return pl_socket_send(h->socket, &m, sizeof m, fds, m.count);
+}
+
+// The argument was sent over the socket, or `e` says why not.
+static void cargo_sent(struct pl_pool *p, struct pl_flight *fl, int e, struct pl_after *after)
+{
+    struct pl_hand *h = fl->hand;
+    if (e == 0) {
+        push(p, fl);
+        return;
+    }
+    if (e == -EPIPE)
+        return; // the worker's death will requeue it
+    if (e == -EAGAIN || e == -ETOOMANYREFS) {
+        pl_pool_requeue(p, fl); // too much is under way: a moment will tell
+        h->clogged = p->clogged = p->ticking = true;
+        pl_pool_rouse(p, 1);
+    } else {
+        plait_future *f = pl_flight_clear(p, fl);
+        pl_pool_end(p, f, e, PLAIT_REASON_NONE, after);
+    }
+    pl_flight_free(h, fl);
+    pl_hand_refresh(p, h);
+}
+
+void pl_pool_unclog(struct pl_pool *p)
+{
+    p->clogged = false;
+    for (unsigned i = 0; i < p->hand_count; i++)
+        if (p->hands[i].clogged) {
+            p->hands[i].clogged = false;
+            pl_hand_refresh(p, &p->hands[i]);
+        }
+}
+
 // The large argument is copied when the lock is given back; pl_loading_done() goes on.
 static bool load_later(struct pl_flight *fl, struct pl_after *after)
 {
@@ -171,12 +218,13 @@ void pl_hand_send(struct pl_pool *p, struct pl_hand *h, plait_future *f, struct 
     struct pl_slot *s = &h->channel->slots[slot];
     struct pl_layout at = pl_layout_of(f);
     struct plait_span in = pl_future_argument(f);
+    bool fds = pl_task_has_fds(f->task) && pl_task_fds(f->task, false) > 0;
     int task = pl_table_find(&p->table, f->task);
     // The workers of a zygote that was started anew may know less.
     s->task = task < 0 ? UINT32_MAX : (uint32_t)task;
     s->in_bytes = (uint32_t)in.bytes;
     s->out_bytes = 0;
-    s->in_place = at.in;
+    s->in_place = at.in | (at.in == PL_PLACE_CARGO || fds ? PL_PLACE_AWAITS : 0);
     s->out_place = at.out;
     s->deadline = f->cancel.deadline;
     s->timeout_ns = pl_future_timeout(f);
@@ -194,8 +242,11 @@ void pl_hand_send(struct pl_pool *p, struct pl_hand *h, plait_future *f, struct 
     p->inflight++;
     p->warm = h;
     pl_hand_refresh(p, h);
-    if (at.in != PL_PLACE_CARGO) {
+    if (at.in != PL_PLACE_CARGO && !fds) {
         push(p, fl);
+    } else if (at.in != PL_PLACE_CARGO) {
+        fl->state = PL_FLIGHT_LOADING;
+        cargo_sent(p, fl, send_cargo(fl, -1), after);
     } else if (!load_later(fl, after)) {
         pl_flight_clear(p, fl);
         pl_flight_free(h, fl);
@@ -217,18 +268,7 @@ void pl_pool_loaded(struct pl_pool *p, struct pl_loading *l, int fd, struct pl_a
     struct pl_flight *fl = &h->flights[l->slot];
     if (h->generation != l->generation || fl->state != PL_FLIGHT_LOADING || fl->future != l->future)
         return; // cancelled, or the worker died and the task waits again
-    struct pl_message m = { .kind = PL_MESSAGE_CARGO,
-                            .slot = l->slot,
-                            .bytes = h->channel->slots[l->slot].in_bytes };
-    int e = fd < 0 ? fd : pl_socket_send(h->socket, &m, sizeof m, &fd, 1);
-    if (e == 0) {
-        push(p, fl);
-    } else if (e != -EPIPE) { // then the worker's death will requeue it
-        plait_future *f = pl_flight_clear(p, fl);
-        pl_flight_free(h, fl);
-        pl_hand_refresh(p, h);
-        pl_pool_end(p, f, e, PLAIT_REASON_NONE, after);
-    }
+    cargo_sent(p, fl, fd < 0 ? fd : send_cargo(fl, fd), after);
 }
 
 // ---- taking back

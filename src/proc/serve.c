@@ -7,6 +7,7 @@
 
 #include "base/bug.h"
 #include "base/relax.h"
+#include "core/given.h"
 #include "core/local.h"
 #include "core/sched.h"
 #include "os/alloc.h"
@@ -21,58 +22,108 @@ static size_t align(size_t bytes)
     return (bytes + 15) & ~(size_t)15;
 }
 
-// Waits until the listener has received the slot's argument; its descriptor.
-int pl_mate_await_cargo(struct pl_mate *m, uint32_t index)
+void pl_delivery_close(struct pl_delivery *d)
+{
+    pl_fds_close(d->fds, d->count);
+    d->count = d->mask = 0;
+}
+
+struct pl_delivery *pl_mate_await_cargo(struct pl_mate *m, uint32_t index)
 {
     struct pl_wait wait;
     uintptr_t none = 0;
     pl_wait_init(&wait, pl_strand_current());
     pl_wait_for(&wait, PL_FOR_ARGUMENT, NULL);
-    // Both orders are the default: the winner of the swap publishes the wait, or finds the
-    // descriptor.
+    // Both orders are the default: the winner of the swap publishes the wait, or finds what came.
     if (atomic_compare_exchange_strong(&m->cargo[index], &none, (uintptr_t)&wait))
         pl_wait_uninterrupted(&wait);
-    return (int)(atomic_exchange(&m->cargo[index], 0) >> 1);
+    atomic_store(&m->cargo[index], 0); // the next comes when the host has its slot back
+    return &m->delivered[index];
 }
 
 struct argument {
     struct plait_span span;
     bool mapped;
+    int fds[PLAIT_TASK_FDS_MAX]; // the task's; -1: not there, or in its hands
 };
+
+// Takes from what was delivered.
+static int unpack(struct pl_delivery *d, struct argument *in, bool memory)
+{
+    int *next = d->fds;
+    int e = d->error;
+    if (e == 0 && memory) {
+        void *at;
+        e = pl_memfd_map_private(*next, in->span.bytes, &at);
+        pl_fd_close(*next);
+        *next++ = -1;
+        in->mapped = e == 0;
+        in->span.data = e == 0 ? at : NULL;
+    }
+    for (unsigned i = 0; e == 0 && i < PLAIT_TASK_FDS_MAX; i++)
+        if (d->mask >> i & 1) {
+            in->fds[i] = *next;
+            *next++ = -1;
+        }
+    pl_delivery_close(d); // what is left, of an argument that cannot be had
+    return e;
+}
 
 static int open_argument(struct pl_mate *m, uint32_t index, struct argument *in)
 {
     struct pl_slot *s = &m->channel->slots[index];
-    *in = (struct argument){ { s->data, s->in_bytes }, false };
-    if (s->in_place == PL_PLACE_SPILL) {
-        in->span.data = m->channel->spill[index];
-    } else if (s->in_place == PL_PLACE_CARGO) {
-        int fd = pl_mate_await_cargo(m, index);
-        void *at;
-        int e = pl_memfd_map_private(fd, in->span.bytes, &at);
-        pl_fd_close(fd);
+    uint32_t place = s->in_place & ~PL_PLACE_AWAITS;
+    *in = (struct argument){ .span = { s->data, s->in_bytes } };
+    memset(in->fds, -1, sizeof in->fds);
+    if (s->in_place & PL_PLACE_AWAITS) {
+        int e = unpack(pl_mate_await_cargo(m, index), in, place == PL_PLACE_CARGO);
         if (e < 0)
             return e;
-        in->span.data = at;
-        in->mapped = true;
     }
+    if (place == PL_PLACE_SPILL)
+        in->span.data = m->channel->spill[index];
     return 0;
 }
 
-static int send_cargo(struct pl_mate *m, uint32_t index, const void *data, size_t bytes)
+static void close_argument(struct argument *in)
+{
+    if (in->mapped)
+        pl_memory_release((void *)in->span.data, in->span.bytes);
+    pl_fds_close(in->fds, PLAIT_TASK_FDS_MAX);
+}
+
+// Sends what does not fit the slot: memory with so many bytes, or -1, and those of the descriptors
+// that are not -1.
+static int send_cargo(struct pl_mate *m, uint32_t index, int memory, size_t bytes, const int *given,
+                      unsigned given_count)
 {
     struct pl_message message = { .kind = PL_MESSAGE_CARGO, .slot = index, .bytes = bytes };
-    int fd = pl_memfd_of("plait-result", data, bytes), e = fd;
-    while (fd >= 0) {
-        e = pl_socket_send(m->socket, &message, sizeof message, &fd, 1);
-        if (e != -EAGAIN)
-            break;
+    int fds[PL_SOCKET_FDS], e;
+    if (memory >= 0)
+        fds[message.count++] = memory;
+    for (unsigned i = 0; i < given_count; i++)
+        if (given[i] >= 0) {
+            fds[message.count++] = given[i];
+            message.slots[0] |= UINT64_C(1) << i;
+        }
+    if (message.count == 0)
+        return 0;
+    while ((e = pl_socket_send(m->socket, &message, sizeof message, fds, message.count)) ==
+           -EAGAIN) {
         e = pl_fd_wait_writable(m->socket, PL_FOREVER);
         if (e < 0)
             break;
     }
+    return e;
+}
+
+static int send_large(struct pl_mate *m, uint32_t index, const void *data, size_t bytes,
+                      const struct pl_given *g)
+{
+    int fd = pl_memfd_of("plait-result", data, bytes);
+    int e = fd < 0 ? fd : send_cargo(m, index, fd, bytes, g ? g->out : NULL, g ? g->outs : 0);
     pl_fd_close(fd);
-    return e < 0 ? e : 0;
+    return e;
 }
 
 // Puts the result where there is room for it.
@@ -86,7 +137,7 @@ static int place_bytes(struct pl_mate *m, uint32_t index, const void *data, size
     if (bytes > UINT32_MAX / 4)
         return -EMSGSIZE;
     if (s->out_place == PL_PLACE_CARGO)
-        return send_cargo(m, index, data, bytes);
+        return send_large(m, index, data, bytes, NULL);
     if (bytes > 0)
         memcpy(s->out_place == PL_PLACE_INLINE ? s->data : m->channel->spill[index], data, bytes);
     return 0;
@@ -105,23 +156,43 @@ static int run_bytes(struct pl_mate *m, uint32_t index, const struct plait_task 
     return code;
 }
 
+// Calls the function, and sends what does not fit the slot.
+static int call(struct pl_mate *m, uint32_t index, const struct plait_task *task,
+                struct argument *in, void *out)
+{
+    bool large = m->channel->slots[index].out_place == PL_PLACE_CARGO, fds = pl_task_has_fds(task);
+    struct pl_given g;
+    if (PL_LIKELY(!large && !fds))
+        return task->run(in->span.data, out);
+    if (fds) {
+        pl_given_begin(&g, pl_strand_current(), task, in->fds, (void *)in->span.data, out);
+        memset(in->fds, -1, sizeof in->fds); // they are the task's
+    }
+    int code = task->run(in->span.data, out), e = 0;
+    if (fds)
+        code = pl_given_end(&g, pl_strand_current(), code, out);
+    if (code >= 0 && large)
+        e = send_large(m, index, out, task->out_bytes, fds ? &g : NULL);
+    else if (code >= 0)
+        e = send_cargo(m, index, -1, 0, g.out, g.outs);
+    for (unsigned i = 0; fds && i < g.outs; i++)
+        pl_strand_close(g.out[i]); // given away
+    return e < 0 ? e : code;
+}
+
 static int run_fixed(struct pl_mate *m, uint32_t index, const struct plait_task *task,
-                     const void *in)
+                     struct argument *in)
 {
     struct pl_slot *s = &m->channel->slots[index];
-    size_t after = s->in_place == s->out_place ? align(s->in_bytes) : 0;
+    size_t after = (s->in_place & ~PL_PLACE_AWAITS) == s->out_place ? align(s->in_bytes) : 0;
     if (s->out_place == PL_PLACE_INLINE)
-        return task->run(in, s->data + after);
+        return call(m, index, task, in, s->data + after);
     if (s->out_place == PL_PLACE_SPILL)
-        return task->run(in, m->channel->spill[index] + after);
+        return call(m, index, task, in, m->channel->spill[index] + after);
     void *out = pl_zalloc(task->out_bytes);
     if (!out)
         return -ENOMEM;
-    int code = task->run(in, out);
-    if (code >= 0) {
-        int e = send_cargo(m, index, out, task->out_bytes);
-        code = e < 0 ? e : code;
-    }
+    int code = call(m, index, task, in, out);
     pl_free_mem(out);
     return code;
 }
@@ -166,7 +237,7 @@ static void end(struct pl_serving *v, struct pl_strand *strand, uint32_t index)
 }
 
 static int run(struct pl_mate *m, struct pl_serving *v, uint32_t index,
-               const struct plait_task *task, const struct plait_span *in)
+               const struct plait_task *task, struct argument *in)
 {
     struct pl_strand *strand = pl_strand_current();
     struct pl_worker *w = strand->worker;
@@ -176,9 +247,9 @@ static int run(struct pl_mate *m, struct pl_serving *v, uint32_t index,
     atomic_store_explicit(&w->running, task->name, memory_order_relaxed);
     int code = pl_strand_cancelled(strand);
     if (code == 0 && task->flags & PLAIT_TASK_IS_BYTES)
-        code = run_bytes(m, index, task, in);
+        code = run_bytes(m, index, task, &in->span);
     else if (code == 0)
-        code = run_fixed(m, index, task, in->data);
+        code = run_fixed(m, index, task, in);
     if (PL_UNLIKELY(strand->scope != NULL))
         PL_BUG("the task `%s` returned without ending its scope by plait_scope_end()", task->name);
     pl_locals_end(strand);
@@ -197,11 +268,9 @@ void pl_mate_serve(struct pl_mate *m, struct pl_serving *v, uint32_t index)
     int code = open_argument(m, index, &in);
     if (PL_UNLIKELY(m->stderr_pipe >= 0))
         s->spoken = pl_mate_spoken(m);
-    if (code == 0) {
-        code = task ? run(m, v, index, task, &in.span) : -ENOENT;
-        if (in.mapped)
-            pl_memory_release((void *)in.span.data, in.span.bytes);
-    }
+    if (code == 0)
+        code = task ? run(m, v, index, task, &in) : -ENOENT;
+    close_argument(&in);
     if (PL_UNLIKELY(code < 0 && m->stderr_pipe >= 0)) {
         uint64_t spoken = pl_mate_last_words(m);
         memcpy(s->data, &spoken, sizeof spoken); // where a result would be
@@ -232,11 +301,21 @@ void pl_mate_cancel(struct pl_mate *m, uint32_t index)
     }
 }
 
-void pl_mate_deliver(struct pl_mate *m, uint32_t index, int fd)
+void pl_mate_deliver(struct pl_mate *m, const struct pl_message *message, const int *fds,
+                     unsigned count)
 {
-    if (index >= PL_SLOTS || fd < 0)
+    if (message->slot >= PL_SLOTS)
         return;
-    uintptr_t before = atomic_exchange(&m->cargo[index], (uintptr_t)fd << 1 | 1);
-    if (before && !(before & 1))
+    struct pl_delivery *d = &m->delivered[message->slot];
+    d->count = count;
+    d->mask = (uint32_t)message->slots[0];
+    memcpy(d->fds, fds, count * sizeof *fds);
+    d->error = 0;
+    if (count < message->count) { // this process has no room for as many
+        pl_delivery_close(d);
+        d->error = -EMFILE;
+    }
+    uintptr_t before = atomic_exchange(&m->cargo[message->slot], 1);
+    if (before)
         pl_wait_fire((struct pl_wait *)before, PL_WAIT_WOKEN);
 }

@@ -21,15 +21,16 @@
 
 static int check_hooks(const struct plait_worker_options *o)
 {
-    if (o->initializer && o->initializer->flags & PLAIT_TASK_IS_BYTES)
-        return pl_fail(-EINVAL, "the initializer `%s` is a task of bytes", o->initializer->name);
+    if (o->initializer && o->initializer->flags != 0)
+        return pl_fail(-EINVAL, "the initializer `%s` is a task of bytes or descriptors",
+                       o->initializer->name);
     if (o->initializer && o->initializer->in_bytes > 0 && !o->initializer_in)
         return pl_fail(-EINVAL, "the initializer `%s` takes an argument: initializer_in",
                        o->initializer->name);
     if (o->initializer && o->initializer->in_bytes > ARGUMENT_MOST)
         return pl_fail(-EINVAL, "the argument of the initializer is larger than 1 GiB");
-    if (o->finalizer && (o->finalizer->flags & PLAIT_TASK_IS_BYTES || o->finalizer->in_bytes > 0))
-        return pl_fail(-EINVAL, "the finalizer `%s` takes an argument; it must take none",
+    if (o->finalizer && (o->finalizer->flags != 0 || o->finalizer->in_bytes > 0))
+        return pl_fail(-EINVAL, "the finalizer `%s` takes an argument or returns descriptors",
                        o->finalizer->name);
     return 0;
 }

@@ -64,9 +64,11 @@ static void tick(struct pl_pool *p, struct pl_after *after)
 {
     if (!p->ticking)
         return;
+    if (p->clogged)
+        pl_pool_unclog(p);
     pl_pool_balance(p);
     pl_pool_dispatch(p, after);
-    p->ticking = pl_pool_is_lopsided(p);
+    p->ticking = p->clogged || pl_pool_is_lopsided(p);
 }
 
 static bool any_hand_left(struct pl_pool *p)

@@ -17,10 +17,10 @@
  *                         FORKED (pidfd), or code < 0
  *                         DIED                           it is dead and reaped, with all its group
  *       host -> worker    CANCEL                         look at the slot's cancel word
- *                         CARGO (memfd)                  the argument of `slot`
+ *                         CARGO (memfd, descriptors)     of the argument of `slot`
  *                         STOP                           nothing will come any more
  *                         ROLL                           which slots are you at?
- *       worker -> host    CARGO (memfd)                  the result of `slot`
+ *       worker -> host    CARGO (memfd, descriptors)     of the result of `slot`
  *                         ROLL                           these
  *                         UNFIT                          it cannot start: `slot` is the step
  *                         RETIRE                         it takes no more, and ends after what runs
@@ -62,11 +62,14 @@ struct pl_message {
     int32_t signal; // DIED: as in struct pl_exit
     int32_t status;
     uint32_t core;
-    uint32_t count; // HELLO: tasks in the table; ROLL: how often the taker has found nothing
-    uint64_t bytes; // SETUP: of the options; HELLO: of the table; CARGO: of the memory
+    uint32_t count; // HELLO: tasks in the table; ROLL: how often the taker has found nothing;
+                    // CARGO: how many descriptors come with it
+    uint64_t bytes; // SETUP: of the options; HELLO: of the table; CARGO: of the memory, which is
+                    // the first descriptor; 0: none
     int64_t cpu_ns;
     int64_t max_rss;
-    uint64_t slots[4]; // ROLL: those that are being run, a bit each; HELLO: where the heap is
+    uint64_t slots[4]; // ROLL: those that are being run, a bit each; HELLO: where the heap is;
+                       // CARGO: in the first a bit for each of the task's descriptors that comes
 };
 
 // The descriptors of a FORK, in this order.

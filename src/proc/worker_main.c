@@ -95,9 +95,9 @@ static void *listen_to_host(void *arg)
     struct pl_mate *m = arg;
     for (;;) {
         struct pl_message message;
-        int fd = -1;
-        unsigned fds = 1;
-        ssize_t n = pl_socket_receive(m->socket, &message, sizeof message, &fd, &fds);
+        int fds[PL_SOCKET_FDS];
+        unsigned count = PL_SOCKET_FDS;
+        ssize_t n = pl_socket_receive(m->socket, &message, sizeof message, fds, &count);
         if (n == -EAGAIN && pl_fd_wait_readable(m->socket, PL_FOREVER) == 0)
             continue;
         if (n != sizeof message) // the host is dead; the zygote will kill us, we do not wait for it
@@ -105,7 +105,7 @@ static void *listen_to_host(void *arg)
         if (message.kind == PL_MESSAGE_CANCEL)
             pl_mate_cancel(m, message.slot);
         else if (message.kind == PL_MESSAGE_CARGO)
-            pl_mate_deliver(m, message.slot, fds ? fd : -1);
+            pl_mate_deliver(m, &message, fds, count);
         else if (message.kind == PL_MESSAGE_ROLL)
             answer_roll(m);
         else if (message.kind == PL_MESSAGE_STOP)
