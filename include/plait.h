@@ -23,6 +23,7 @@
 #include <plait/shared_buffer.h>
 #include <plait/shared_sync.h>
 #include <plait/shared_map.h>
+#include <plait/actor.h>
 #include <plait/io.h>
 #include <plait/bufio.h>
 #include <plait/net.h>

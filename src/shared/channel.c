@@ -151,9 +151,9 @@ int plait_shared_get(plait_shared_channel *c, void *value)
     }
 }
 
-int plait_shared_channel_close(plait_shared_channel *c)
+static int close_under(plait_shared_channel *c, int locked)
 {
-    int e = settled(c, pl_shared_lock_again(&c->mutex));
+    int e = settled(c, locked);
     if (e < 0)
         return e;
     __atomic_fetch_add(&c->puts, 1, __ATOMIC_SEQ_CST);
@@ -165,10 +165,30 @@ int plait_shared_channel_close(plait_shared_channel *c)
     return 0;
 }
 
+int plait_shared_channel_close(plait_shared_channel *c)
+{
+    return close_under(c, pl_shared_lock_again(&c->mutex));
+}
+
+int pl_shared_channel_try_close(plait_shared_channel *c)
+{
+    return close_under(c, plait_shared_mutex_trylock(&c->mutex));
+}
+
 size_t plait_shared_channel_count(const plait_shared_channel *c)
 {
     // Tail last: it is never behind the head that was read before.
     size_t head = __atomic_load_n(&c->head, __ATOMIC_SEQ_CST);
     size_t count = __atomic_load_n(&c->tail, __ATOMIC_SEQ_CST) - head;
     return count < c->capacity ? count : c->capacity;
+}
+
+size_t pl_shared_channel_taken(const plait_shared_channel *c)
+{
+    return __atomic_load_n(&c->head, __ATOMIC_SEQ_CST);
+}
+
+bool pl_shared_channel_is_full(const plait_shared_channel *c)
+{
+    return plait_shared_channel_count(c) == c->capacity;
 }
