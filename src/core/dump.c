@@ -260,7 +260,8 @@ void pl_text_waiting(struct pl_text *t, struct plait_executor *ex)
 
 struct dump {
     int fd;
-    uint64_t serial; /* of the executor that it is at */
+    uint64_t serial; /* of the executor that it is at, or that comes next at the latest */
+    bool begun;      /* that executor has its line */
     uint32_t worker;
     struct pl_stack_place place;
     struct pl_text text;
@@ -330,9 +331,10 @@ static void put_worker(struct pl_text *t, struct pl_worker *w)
 static bool step(struct dump *d, int64_t now)
 {
     struct plait_executor *ex = pl_registry_at(d->serial);
-    if (!ex || ex->serial != d->serial) { /* the next one; perhaps the one it was at has gone */
-        if (!ex)
-            return false;
+    if (!ex)
+        return false;
+    if (!d->begun || ex->serial != d->serial) { /* perhaps the one it was at has gone */
+        d->begun = true;
         d->serial = ex->serial;
         d->worker = 0;
         d->place = (struct pl_stack_place){ 0 };
@@ -344,7 +346,9 @@ static bool step(struct dump *d, int64_t now)
         return true;
     }
     struct pl_sched *s = pl_is_sched(ex) ? pl_sched_of(ex) : NULL;
-    if (!s || d->worker == atomic_load_explicit(&s->used, memory_order_acquire)) {
+    /* There are fewer than there were when the thread of one could not be started. */
+    if (!s || d->worker >= atomic_load_explicit(&s->used, memory_order_acquire)) {
+        d->begun = false;
         d->serial--;
         return d->serial > 0;
     }

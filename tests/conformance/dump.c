@@ -386,3 +386,26 @@ CONFORM_BARE(workers_are_listed)
     plait_free(f);
     CHECK_INT(plait_close(ex), ==, 0);
 }
+
+/* Whatever the number of workers of each. */
+TEST(every_executor_is_listed)
+{
+    enum { MANY = 8 };
+    plait_executor *ex[MANY];
+    for (int i = 0; i < MANY; i++)
+        CHECK_INT(plait_open(&ex[i], i % 3 ? PLAIT_THREADS : PLAIT_FIBERS,
+                             .workers = i % 3 ? 1 + (unsigned)i % 3 : 0),
+                  ==, 0);
+    char *text = dump_text();
+    int workers = 0;
+    for (int i = 0; i < MANY; i++) {
+        CHECK(has(text, "executor %p `%s`, ", (void *)ex[i], plait_name(ex[i])));
+        workers += i % 3 ? 1 + i % 3 : 1;
+    }
+    for (const char *at = text; (at = strstr(at, "\n  worker ")); at++)
+        workers--;
+    CHECK_INT(workers, ==, 0);
+    free(text);
+    for (int i = 0; i < MANY; i++)
+        CHECK_INT(plait_close(ex[i]), ==, 0);
+}
