@@ -82,12 +82,16 @@ struct pl_owner {
     struct pl_shared_wait waits[PL_OWNER_WAITS];
 };
 
+#define PL_FREED_HINTS 64
+
 struct pl_arena_head {
     uint64_t id; // random: that descriptor and message name the same arena
     uint32_t units;
     uint32_t root;                                  // its tag
     _Atomic uint32_t top;                           // units beyond it were never claimed
     _Atomic uint32_t buffers_top;                   // nor were buffers' records beyond it
+    _Atomic uint32_t buffers_next;                  // hint: the records before it are in use
+    _Atomic uint32_t buffers_freed[PL_FREED_HINTS]; // hints: a free record, + 1; 0: none
     _Atomic uint64_t waiting[PL_ARENA_OWNERS / 64]; // slots of owners that wait for something
     struct pl_owner owners[PL_ARENA_OWNERS];
 };

@@ -18,6 +18,11 @@
  *   LIVE -> tag | 3 is a swap, so one of several that find no reference any more frees it; when it
  *   has died meanwhile the root does.
  *
+ *   Few records serve many buffers, so that few pages of the array are ever touched, and the root
+ *   has little to look at after a death: who frees a record leaves a hint in the head of the arena,
+ *   for who makes the next buffer in whatever process. Where there is no room for one, the place
+ *   from which all records are tried goes back to it. Hints may be lost, late or wrong.
+ *
  *   The data is a block that is the owner's while the record does not lead to it, and a part (never
  *   offered as an orphan) while it does: at each instruction the record or the list of orphans
  *   knows it.
@@ -56,25 +61,64 @@ static bool change(_Atomic uint32_t *word, uint32_t from, uint32_t to)
 
 // ---- making
 
+static uint32_t record_count(void)
+{
+    return pl_arena.head->units / PL_BUFFER_UNITS;
+}
+
+static bool claim_this(uint32_t i)
+{
+    // The limit first: the root looks below it for what a dead owner has claimed.
+    uint32_t top = atomic_load(&pl_arena.head->buffers_top);
+    while (top < i + 1 && !atomic_compare_exchange_weak(&pl_arena.head->buffers_top, &top, i + 1))
+        ;
+    return atomic_load(&record(i)->state) == 0 &&
+           change(&record(i)->state, 0, pl_arena.me | MAKING);
+}
+
+// All hints, here and below, are relaxed: what they say is found true or not by claim_this().
+static struct plait_shared_buffer *claim_freed(void)
+{
+    for (unsigned k = 0; k < PL_FREED_HINTS; k++) {
+        _Atomic uint32_t *hint = &pl_arena.head->buffers_freed[k];
+        if (atomic_load_explicit(hint, memory_order_relaxed) == 0)
+            continue;
+        uint32_t i = atomic_exchange_explicit(hint, 0, memory_order_relaxed);
+        if (i > 0 && i <= record_count() && claim_this(i - 1))
+            return record(i - 1);
+    }
+    return NULL;
+}
+
 static struct plait_shared_buffer *claim(void)
 {
-    static _Atomic uint32_t last; // where this process looks first
-    uint32_t count = pl_arena.head->units / PL_BUFFER_UNITS;
-    uint32_t i = atomic_load_explicit(&last, memory_order_relaxed); // a hint
-    for (uint32_t k = 0; k < count; k++, i++) {
-        i = i < count ? i : 0;
-        // The limit first: the root looks below it for what a dead owner has claimed.
-        uint32_t top = atomic_load(&pl_arena.head->buffers_top);
-        while (top < i + 1 &&
-               !atomic_compare_exchange_weak(&pl_arena.head->buffers_top, &top, i + 1))
-            ;
-        if (atomic_load(&record(i)->state) == 0 &&
-            change(&record(i)->state, 0, pl_arena.me | MAKING)) {
-            atomic_store_explicit(&last, i, memory_order_relaxed);
+    struct plait_shared_buffer *freed = claim_freed();
+    _Atomic uint32_t *next = &pl_arena.head->buffers_next;
+    uint32_t i = atomic_load_explicit(next, memory_order_relaxed);
+    for (uint32_t k = 0; !freed && k < record_count(); k++, i++) {
+        i = i < record_count() ? i : 0;
+        if (claim_this(i)) {
+            atomic_store_explicit(next, i + 1, memory_order_relaxed);
             return record(i);
         }
     }
-    return NULL;
+    return freed;
+}
+
+// The record is free: a hint for the next claim.
+static void offer(const struct plait_shared_buffer *b)
+{
+    uint32_t i = (uint32_t)(((const char *)b - (const char *)pl_arena.buffers) / PL_BUFFER_BYTES);
+    for (unsigned k = 0; k < PL_FREED_HINTS; k++) {
+        uint32_t none = 0;
+        _Atomic uint32_t *hint = &pl_arena.head->buffers_freed[k];
+        if (atomic_load_explicit(hint, memory_order_relaxed) == 0 &&
+            atomic_compare_exchange_strong_explicit(hint, &none, i + 1, memory_order_relaxed,
+                                                    memory_order_relaxed))
+            return;
+    }
+    if (i < atomic_load_explicit(&pl_arena.head->buffers_next, memory_order_relaxed))
+        atomic_store_explicit(&pl_arena.head->buffers_next, i, memory_order_relaxed);
 }
 
 int plait_shared_buffer_new(plait_shared_buffer **ret, size_t bytes)
@@ -88,6 +132,7 @@ int plait_shared_buffer_new(plait_shared_buffer **ret, size_t bytes)
     void *data = plait_shared_alloc(bytes);
     if (!data) {
         atomic_store(&b->state, 0);
+        offer(b);
         return -ENOMEM;
     }
     atomic_store(&b->data, data);
@@ -123,6 +168,7 @@ static void destroy(struct plait_shared_buffer *b)
     for (uint32_t i = 0; i < REFERENCES; i++)
         atomic_store(&b->references[i], 0);
     atomic_store(&b->state, 0);
+    offer(b);
 }
 
 static void destroy_if_unused(struct plait_shared_buffer *b)

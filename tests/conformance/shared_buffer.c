@@ -2,6 +2,7 @@
 // Counted buffers go to tasks and come from them, on every executor, and none is left.
 #include "conformance/conform.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,6 +73,51 @@ CONFORM(buffers_are_results)
         plait_shared_buffer_unref(got[i]); // it is the program's
     }
     CHECK_INT(blocks(), ==, before);
+}
+
+static size_t resident_kib_of_the_heap(void)
+{
+    char line[200];
+    size_t kib = 0, n;
+    bool inside = false;
+    plait_shared_buffer *any;
+    CHECK_INT(plait_shared_buffer_new(&any, 1), ==, 0);
+    FILE *f = fopen("/proc/self/smaps", "re");
+    CHECK(f);
+    while (fgets(line, sizeof line, f)) {
+        uintptr_t from, to;
+        if (sscanf(line, "%zx-%zx ", &from, &to) == 2)
+            inside = from <= (uintptr_t)any && (uintptr_t)any < to;
+        if (inside && sscanf(line, "Rss: %zu", &n) == 1)
+            kib += n;
+    }
+    fclose(f);
+    plait_shared_buffer_unref(any);
+    return kib;
+}
+
+/* Wherever they are made and given back, and however many are held at a time. */
+CONFORM(few_records_serve_many_buffers)
+{
+    enum { ROUNDS = 40, N = 100 };
+    static size_t bytes[N];
+    plait_shared_buffer *got[N], *own[N];
+    size_t kib = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < N; i++) {
+            bytes[i] = 1;
+            CHECK_INT(plait_shared_buffer_new(&own[i], 1), ==, 0);
+        }
+        CHECK_INT(plait_map(ex, generate, bytes, got, N), ==, 0);
+        for (int i = 0; i < N; i++) {
+            plait_shared_buffer_unref(own[(i * 37) % N]);
+            plait_shared_buffer_unref(got[(i * 13) % N]);
+        }
+        if (round == ROUNDS / 4)
+            kib = resident_kib_of_the_heap();
+    }
+    /* With a record each the other rounds would touch 1500 KiB. */
+    CHECK_INT(resident_kib_of_the_heap(), <=, kib + 200);
 }
 
 CONFORM_BARE(references_are_counted)
