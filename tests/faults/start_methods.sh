@@ -13,7 +13,9 @@ again() {
         path=$PLAIT_BUILD/tests/$program
         case $program in
         conformance_*) names=$("$path" --list | grep -E '_on_(processes|bundles)') ;;
-        *) names=$("$path" --list) ;;
+        # What the memory holds does not depend on the start, and a worker that has lost its tasks
+        # in it is found slowly.
+        *) names=$("$path" --list | grep -v overwrites_the_shared_memory) ;;
         esac
         # shellcheck disable=SC2086
         PLAIT_TEST_START=$how "$path" $names >out 2>&1 || {
