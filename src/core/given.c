@@ -71,6 +71,15 @@ uint32_t pl_future_fds_list(const plait_future *f, int *fds, uint32_t *count)
     return mask;
 }
 
+void pl_future_fds_taken(plait_future *f, unsigned n)
+{
+    struct pl_future_fds *h = held(f);
+    if (n >= PLAIT_TASK_FDS_MAX || f->extra->lost < f->extra->asked.retries)
+        return;
+    pl_fd_close(h->in[n]);
+    h->in[n] = -1;
+}
+
 void pl_future_fds_drop(plait_future *f)
 {
     struct pl_future_fds *h = held(f);
@@ -114,6 +123,7 @@ void pl_given_begin(struct pl_given *g, struct pl_strand *s, const struct plait_
     g->task = task;
     g->outer = s->given;
     g->data = data;
+    g->taken = NULL;
     g->ins = pl_task_fds(task, false);
     g->outs = pl_task_fds(task, true);
     for (unsigned i = 0; i < g->ins; i++)
@@ -129,6 +139,8 @@ static bool take(struct pl_given *g, int fd)
     for (unsigned i = 0; fd >= 0 && i < g->ins; i++)
         if (g->in[i] == fd) {
             g->in[i] = -1;
+            if (g->taken)
+                g->taken(g, i);
             return true;
         }
     return false;

@@ -48,6 +48,10 @@ int pl_future_fds_init(plait_future *f);
  * for each nth that is there. */
 uint32_t pl_future_fds_list(const plait_future *f, int *fds, uint32_t *count);
 
+/* The task has taken the nth of the argument: the future's own is closed, unless the task may have
+ * to be started again. */
+void pl_future_fds_taken(plait_future *f, unsigned n);
+
 /* Closes those of the argument that it still holds. */
 void pl_future_fds_drop(plait_future *f);
 
@@ -70,12 +74,14 @@ struct pl_given {
     const struct plait_task *task;
     struct pl_given *outer; /* of the strand, before */
     void *data;
+    void (*taken)(struct pl_given *g, unsigned n); /* the nth of the argument was, or NULL */
     unsigned ins, outs;
     int in[PLAIT_TASK_FDS_MAX];
     int out[PLAIT_TASK_FDS_MAX];
 };
 
-/* Before the task runs on the strand: the nth descriptor of its argument is in[n]. */
+/* Before the task runs on the strand: the nth descriptor of its argument is in[n]. The caller may
+ * set g->taken afterwards. */
 void pl_given_begin(struct pl_given *g, struct pl_strand *s, const struct plait_task *task,
                     const int *in, void *data, void *out);
 

@@ -120,6 +120,9 @@ int pl_socket_send(int fd, const void *message, size_t bytes, const int *fds, un
 
 ssize_t pl_socket_receive(int fd, void *message, size_t bytes, int *fds, unsigned *fd_count)
 {
+    unsigned room = fd_count ? *fd_count : 0, came = 0;
+    if (fd_count)
+        *fd_count = 0;
     int err = pl_fault(PL_FAULT_SYSCALL);
     if (err < 0)
         return err;
@@ -129,16 +132,11 @@ ssize_t pl_socket_receive(int fd, void *message, size_t bytes, int *fds, unsigne
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control
     };
     ssize_t n;
-    do
+    do // ECONNRESET, once: the peer died with messages of ours unread; what it had sent follows
         n = recvmsg(fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    while (n < 0 && errno == EINTR);
-    unsigned room = fd_count ? *fd_count : 0, came = 0;
-    if (n < 0) {
-        err = errno == ECONNRESET ? 0 : -errno; // the peer died with messages of ours unread
-        if (fd_count)
-            *fd_count = 0;
-        return err;
-    }
+    while (n < 0 && (errno == EINTR || errno == ECONNRESET));
+    if (n < 0)
+        return -errno;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
         if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
             continue;

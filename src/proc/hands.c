@@ -235,11 +235,14 @@ void pl_hand_receive(struct pl_hand *h)
             unfit(h, &m);
         } else if (n == sizeof m && m.kind == PL_MESSAGE_RETIRE && count == 0) {
             pl_hand_retire(h, false);
-        } else if (n == sizeof m && h->state == PL_HAND_LIVE) {
+        } else if (n == sizeof m && m.kind == PL_MESSAGE_TAKEN && count == 0) {
+            pl_hand_taken(h, &m);
+        } else if (n == sizeof m) {
             pl_hand_receive_cargo(h, &m, fds, count);
         } else if (n > 0) {
             pl_fds_close(fds, count);
         } else {
+            pl_fds_close(fds, count); // a message of no bytes looks like the end, too
             // It is about to be dead, or a task has closed our descriptors: a moment will tell.
             if (h->state == PL_HAND_LIVE && h->pool->phase == PL_POOL_RUNS)
                 pl_hand_condemn(h, "it closed its connection to the program", CLOSED_NS);
@@ -374,7 +377,8 @@ static bool settle(struct pl_hand *h, struct pl_flight *fl, const struct pl_mess
     if (!fl->future)
         return false;
     uint32_t state = pl_slot_state(&h->channel->slots[fl->slot]);
-    if (fl->state == PL_FLIGHT_LOADING || (state == PL_SLOT_QUEUED && fl->ladder == PL_LADDER_NONE))
+    bool queued = state == PL_SLOT_QUEUED && fl->ladder == PL_LADDER_NONE && !fl->taken;
+    if (fl->state == PL_FLIGHT_LOADING || queued)
         pl_pool_requeue(h->pool, fl);
     else if (state != PL_SLOT_DONE || !pl_hand_land(h, fl, after))
         lose(h, fl, m, after);

@@ -61,7 +61,7 @@ void pl_flight_ask(struct pl_pool *p, struct pl_flight *fl, enum plait_reason re
         if (loading)
             pl_flight_free(h, fl);
         else
-            fl->state = PL_FLIGHT_REVOKED;
+            pl_flight_revoked(fl);
         pl_hand_refresh(p, h);
         pl_pool_end(p, f, pl_reason_code(reason), reason, after);
         return;

@@ -21,8 +21,10 @@
 #include "proc/setup.h"
 #include "proc/wire.h"
 
-#define PL_NOBODY UINT32_MAX
-#define PL_BUSY   0x80000000u // the listener is at it: the dispatcher waits a moment
+#define PL_NOBODY     UINT32_MAX
+#define PL_CARGO_CAME ((uintptr_t)1) // see pl_mate.cargo
+#define PL_CARGO_BUSY ((uintptr_t)2)
+#define PL_BUSY       0x80000000u // the listener is at it: the dispatcher waits a moment
 
 // What came over the socket for a slot: memory first, where there is some, then the task's
 // descriptors that the mask names.
@@ -70,8 +72,8 @@ struct pl_mate {
     uint32_t ran;       // tasks since then
     int64_t weighed_at; // when the resident memory was looked at
 
-    // What comes by socket for a slot: 0: not yet; a pl_wait that waits for it; 1: it lies in
-    // `delivered`.
+    // What comes by socket for a slot: 0: not yet; a pl_wait that waits for it; CAME: it lies in
+    // `delivered`; BUSY: and the listener is at it.
     _Atomic uintptr_t cargo[PL_SLOTS];
     struct pl_delivery delivered[PL_SLOTS];
 
@@ -102,6 +104,9 @@ void pl_delivery_close(struct pl_delivery *d);
 // The listener has received it, with so many descriptors.
 void pl_mate_deliver(struct pl_mate *m, const struct pl_message *message, const int *fds,
                      unsigned count);
+
+// The slot's task was taken back: what came for it is closed. By the listener.
+void pl_mate_drop(struct pl_mate *m, uint32_t slot);
 
 // The host wants the task in the slot to end. By the listener.
 void pl_mate_cancel(struct pl_mate *m, uint32_t slot);

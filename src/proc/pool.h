@@ -92,6 +92,8 @@ struct pl_flight {
     struct pl_parcel *parcel; // received with the result, or NULL
     uint8_t slot, state, ladder;
     uint8_t reason; // enum plait_reason of the ladder
+    bool heavy;     // a CARGO message was sent for it
+    bool taken;     // it has run, and taken descriptors: it cannot just be started elsewhere
 };
 
 enum pl_hand_state {
@@ -301,6 +303,9 @@ void pl_pool_unclog(struct pl_pool *p);
 // A hand's room, load and place in the lists follow its books.
 void pl_hand_refresh(struct pl_pool *p, struct pl_hand *h);
 
+// The slot was taken back from the worker, and the future has left the flight.
+void pl_flight_revoked(struct pl_flight *f);
+
 // Takes back up to `want` tasks that a hand has not started, the latest first, to the head of their
 // levels: those of a priority below `below`.
 #define PL_ANY_PRIORITY (PLAIT_PRIORITY_HIGHEST + 1)
@@ -368,6 +373,9 @@ void pl_pool_check_end(struct pl_pool *p);
 // A message of a living worker that is none of the others. Takes over what came with it.
 void pl_hand_receive_cargo(struct pl_hand *h, const struct pl_message *m, const int *fds,
                            unsigned count);
+
+// A task has taken descriptors of its argument: they are no longer held for it.
+void pl_hand_taken(struct pl_hand *h, const struct pl_message *m);
 
 // Closes what is in it. NULL is allowed.
 void pl_parcel_free(struct pl_parcel *parcel);

@@ -143,11 +143,14 @@ bool pl_hand_land(struct pl_hand *h, struct pl_flight *fl, struct pl_after *afte
     enum pl_place place = PL_PLACE_INLINE;
     uint32_t bytes = 0;
     int code = *(volatile int32_t *)&s->code;
+    uint32_t told = *(volatile uint32_t *)&s->out_place;
     if (code >= 0 && fl->cargo == PL_CARGO_NONE && !fl->parcel &&
-        (s->out_place == PL_PLACE_CARGO || pl_task_has_fds(fl->future->task)))
+        (told == PL_PLACE_CARGO || told & PL_PLACE_AWAITS))
         pl_hand_receive(h);
     if (code >= 0 && fl->cargo == PL_CARGO_LOST)
         code = -EMFILE;
+    if (code >= 0 && told & PL_PLACE_AWAITS && !fl->parcel)
+        return false;
     if (code >= 0 && !result_at(fl, s, &place, &bytes))
         return false;
     enum plait_reason reason = reason_of(fl, code);

@@ -70,7 +70,8 @@ enum pl_place {
     PL_PLACE_SPILL = 1,  // in the slot's part of `spill`
     PL_PLACE_CARGO = 2,  // in memory of its own, sent over the socket
 };
-// In in_place: a CARGO message for the slot comes over the socket, with memory or descriptors.
+// A CARGO message for the slot comes, or came before it was DONE, over the socket: in in_place with
+// memory or descriptors, in out_place with descriptors.
 #define PL_PLACE_AWAITS 0x100u
 
 struct pl_slot {
@@ -79,7 +80,7 @@ struct pl_slot {
     uint32_t task;           // its index in the table
     int32_t code;            // what it returned
     uint32_t in_bytes, out_bytes;
-    uint32_t in_place, out_place; // enum pl_place; in_place also PL_PLACE_AWAITS
+    uint32_t in_place, out_place; // enum pl_place, perhaps | PL_PLACE_AWAITS
     int64_t deadline;             // on the monotonic clock, which all processes share
     int64_t timeout_ns;           // from its start, or 0
     _Atomic int64_t due;          // with a timeout: when it ends; written at the start

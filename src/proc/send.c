@@ -169,6 +169,7 @@ static void cargo_sent(struct pl_pool *p, struct pl_flight *fl, int e, struct pl
 {
     struct pl_hand *h = fl->hand;
     if (e == 0) {
+        fl->heavy = true;
         push(p, fl);
         return;
     }
@@ -236,6 +237,7 @@ void pl_hand_send(struct pl_pool *p, struct pl_hand *h, plait_future *f, struct 
     fl->ticket = t;
     fl->timeout_ns = s->timeout_ns;
     fl->ladder = PL_LADDER_NONE;
+    fl->heavy = fl->taken = false;
     fl->reason = PLAIT_REASON_NONE;
     f->notify.job.next = &fl->home;
     h->inflight++;
@@ -273,6 +275,16 @@ void pl_pool_loaded(struct pl_pool *p, struct pl_loading *l, int fd, struct pl_a
 
 // ---- taking back
 
+void pl_flight_revoked(struct pl_flight *fl)
+{
+    struct pl_message m = { .kind = PL_MESSAGE_DROP, .slot = fl->slot };
+    fl->state = PL_FLIGHT_REVOKED;
+    // What was sent with it does not lie there until the worker comes to it: somebody may wait for
+    // the end of a file.
+    if (PL_UNLIKELY(fl->heavy))
+        (void)pl_socket_send(fl->hand->socket, &m, sizeof m, NULL, 0); // then it does
+}
+
 void pl_hand_take_back(struct pl_pool *p, struct pl_hand *h, unsigned want, int below)
 {
     for (uint32_t i = 1; want > 0 && i <= PL_SLOTS; i++) {
@@ -280,12 +292,12 @@ void pl_hand_take_back(struct pl_pool *p, struct pl_hand *h, unsigned want, int 
         struct pl_flight *fl = &h->flights[slot];
         if (fl->state == PL_FLIGHT_REVOKED)
             continue;
-        if (fl->state != PL_FLIGHT_SENT || fl->ladder != PL_LADDER_NONE ||
+        if (fl->state != PL_FLIGHT_SENT || fl->ladder != PL_LADDER_NONE || fl->taken ||
             (below != PL_ANY_PRIORITY && pl_future_priority(fl->future) >= below) ||
             !pl_slot_take(&h->channel->slots[slot], PL_SLOT_REVOKED))
             break;
         pl_pool_requeue(p, fl);
-        fl->state = PL_FLIGHT_REVOKED;
+        pl_flight_revoked(fl);
         want--;
     }
     pl_hand_refresh(p, h);

@@ -37,8 +37,10 @@ struct pl_delivery *pl_mate_await_cargo(struct pl_mate *m, uint32_t index)
     // Both orders are the default: the winner of the swap publishes the wait, or finds what came.
     if (atomic_compare_exchange_strong(&m->cargo[index], &none, (uintptr_t)&wait))
         pl_wait_uninterrupted(&wait);
-    atomic_store(&m->cargo[index], 0); // the next comes when the host has its slot back
-    return &m->delivered[index];
+    for (uintptr_t came = PL_CARGO_CAME;
+         !atomic_compare_exchange_strong(&m->cargo[index], &came, 0); came = PL_CARGO_CAME)
+        pl_relax();              // the listener is at it
+    return &m->delivered[index]; // the next comes when the host has its slot back
 }
 
 struct argument {
@@ -156,27 +158,53 @@ static int run_bytes(struct pl_mate *m, uint32_t index, const struct plait_task 
     return code;
 }
 
-// Calls the function, and sends what does not fit the slot.
-static int call(struct pl_mate *m, uint32_t index, const struct plait_task *task,
-                struct argument *in, void *out)
+struct serving_fds {
+    struct pl_given given;
+    struct pl_mate *mate;
+    uint32_t index;
+};
+
+// The host need not hold it for this task any more: who waits for its end should not wait for us.
+static void taken(struct pl_given *g, unsigned n)
 {
-    bool large = m->channel->slots[index].out_place == PL_PLACE_CARGO, fds = pl_task_has_fds(task);
-    struct pl_given g;
-    if (PL_LIKELY(!large && !fds))
-        return task->run(in->span.data, out);
-    if (fds) {
-        pl_given_begin(&g, pl_strand_current(), task, in->fds, (void *)in->span.data, out);
-        memset(in->fds, -1, sizeof in->fds); // they are the task's
-    }
+    struct serving_fds *v = PL_CONTAINER(g, struct serving_fds, given);
+    struct pl_message m = { .kind = PL_MESSAGE_TAKEN,
+                            .slot = v->index,
+                            .slots = { UINT64_C(1) << n } };
+    (void)pl_socket_send(v->mate->socket, &m, sizeof m, NULL, 0); // then it is told by our end
+}
+
+// What does not fit the slot is sent: all of a large result, and descriptors.
+static PL_NOINLINE int call_with_fds(struct pl_mate *m, uint32_t index,
+                                     const struct plait_task *task, struct argument *in, void *out,
+                                     bool large)
+{
+    struct serving_fds v = { .mate = m, .index = index };
+    struct pl_given *g = &v.given;
+    pl_given_begin(g, pl_strand_current(), task, in->fds, (void *)in->span.data, out);
+    g->taken = taken;
+    memset(in->fds, -1, sizeof in->fds); // they are the task's
     int code = task->run(in->span.data, out), e = 0;
-    if (fds)
-        code = pl_given_end(&g, pl_strand_current(), code, out);
+    code = pl_given_end(g, pl_strand_current(), code, out);
     if (code >= 0 && large)
-        e = send_large(m, index, out, task->out_bytes, fds ? &g : NULL);
+        e = send_large(m, index, out, task->out_bytes, g);
     else if (code >= 0)
-        e = send_cargo(m, index, -1, 0, g.out, g.outs);
-    for (unsigned i = 0; fds && i < g.outs; i++)
-        pl_strand_close(g.out[i]); // given away
+        e = send_cargo(m, index, -1, 0, g->out, g->outs);
+    for (unsigned i = 0; i < g->outs; i++)
+        if (g->out[i] >= 0) { // given away
+            m->channel->slots[index].out_place |= PL_PLACE_AWAITS;
+            pl_strand_close(g->out[i]);
+        }
+    return e < 0 ? e : code;
+}
+
+static int call(struct pl_mate *m, uint32_t index, const struct plait_task *task,
+                struct argument *in, void *out, bool large)
+{
+    if (PL_UNLIKELY(pl_task_has_fds(task)))
+        return call_with_fds(m, index, task, in, out, large);
+    int code = task->run(in->span.data, out);
+    int e = code >= 0 && large ? send_large(m, index, out, task->out_bytes, NULL) : 0;
     return e < 0 ? e : code;
 }
 
@@ -186,13 +214,13 @@ static int run_fixed(struct pl_mate *m, uint32_t index, const struct plait_task 
     struct pl_slot *s = &m->channel->slots[index];
     size_t after = (s->in_place & ~PL_PLACE_AWAITS) == s->out_place ? align(s->in_bytes) : 0;
     if (s->out_place == PL_PLACE_INLINE)
-        return call(m, index, task, in, s->data + after);
+        return call(m, index, task, in, s->data + after, false);
     if (s->out_place == PL_PLACE_SPILL)
-        return call(m, index, task, in, m->channel->spill[index] + after);
+        return call(m, index, task, in, m->channel->spill[index] + after, false);
     void *out = pl_zalloc(task->out_bytes);
     if (!out)
         return -ENOMEM;
-    int code = call(m, index, task, in, out);
+    int code = call(m, index, task, in, out, true);
     pl_free_mem(out);
     return code;
 }
@@ -315,7 +343,18 @@ void pl_mate_deliver(struct pl_mate *m, const struct pl_message *message, const 
         pl_delivery_close(d);
         d->error = -EMFILE;
     }
-    uintptr_t before = atomic_exchange(&m->cargo[message->slot], 1);
+    uintptr_t before = atomic_exchange(&m->cargo[message->slot], PL_CARGO_CAME);
     if (before)
         pl_wait_fire((struct pl_wait *)before, PL_WAIT_WOKEN);
+}
+
+void pl_mate_drop(struct pl_mate *m, uint32_t index)
+{
+    uintptr_t came = PL_CARGO_CAME;
+    // It came before this message, and the next for the slot comes after it.
+    if (index >= PL_SLOTS ||
+        !atomic_compare_exchange_strong(&m->cargo[index], &came, PL_CARGO_BUSY))
+        return; // the taker has closed it
+    pl_delivery_close(&m->delivered[index]);
+    atomic_store(&m->cargo[index], PL_CARGO_CAME);
 }

@@ -18,11 +18,13 @@
  *                         DIED                           it is dead and reaped, with all its group
  *       host -> worker    CANCEL                         look at the slot's cancel word
  *                         CARGO (memfd, descriptors)     of the argument of `slot`
+ *                         DROP                           `slot` was taken back with its CARGO
  *                         STOP                           nothing will come any more
  *                         ROLL                           which slots are you at?
  *       worker -> host    CARGO (memfd, descriptors)     of the result of `slot`
  *                         ROLL                           these
  *                         UNFIT                          it cannot start: `slot` is the step
+ *                         TAKEN                          the task in `slot` has taken descriptors
  *                         RETIRE                         it takes no more, and ends after what runs
  *
  *   A worker that starts as the program anew (PLAIT_START_SPAWN) is sent the same SETUP, HELLO and
@@ -50,6 +52,8 @@ enum pl_message_kind {
     PL_MESSAGE_SETUP,
     PL_MESSAGE_UNFIT,
     PL_MESSAGE_RETIRE,
+    PL_MESSAGE_TAKEN,
+    PL_MESSAGE_DROP,
 };
 
 struct pl_message {
@@ -69,7 +73,7 @@ struct pl_message {
     int64_t cpu_ns;
     int64_t max_rss;
     uint64_t slots[4]; // ROLL: those that are being run, a bit each; HELLO: where the heap is;
-                       // CARGO: in the first a bit for each of the task's descriptors that comes
+                       // CARGO, TAKEN: in the first a bit for each of the task's descriptors
 };
 
 // The descriptors of a FORK, in this order.

@@ -106,6 +106,8 @@ static void *listen_to_host(void *arg)
             pl_mate_cancel(m, message.slot);
         else if (message.kind == PL_MESSAGE_CARGO)
             pl_mate_deliver(m, &message, fds, count);
+        else if (message.kind == PL_MESSAGE_DROP)
+            pl_mate_drop(m, message.slot);
         else if (message.kind == PL_MESSAGE_ROLL)
             answer_roll(m);
         else if (message.kind == PL_MESSAGE_STOP)

@@ -154,6 +154,30 @@ CONFORM_BARE(what_a_task_takes_it_keeps)
     CHECK_INT(plait_close(ex), ==, 0);
 }
 
+// Takes it, closes it, and goes on.
+static int close_early(const int *fd, void *out)
+{
+    (void)out;
+    int e = plait_io_close(plait_fd_take(*fd));
+    return e < 0 ? e : gate_pass(1);
+}
+PLAIT_TASK_FDS(close_early, int, void, PLAIT_FD_IN_ITSELF);
+
+CONFORM(what_is_taken_is_nobody_elses)
+{
+    int ends[2];
+    char text[8];
+    plait_future *f;
+    make_pipe(ends);
+    CHECK_INT(plait_submit(ex, &f, close_early, { ends[1] }), ==, 0);
+    CHECK_INT(close(ends[1]), ==, 0);
+    CHECK_INT(drain(ends[0], text, sizeof text), ==, 0); // while the task runs
+    CHECK(!plait_done(f));
+    gate_open(1, 1);
+    CHECK_INT(plait_result(f, NULL), ==, 0);
+    plait_free(f);
+}
+
 // Of others take makes a duplicate: of the program's own, of its parent's, of one taken already.
 static int take_any(const int *fd, int *same)
 {
