@@ -88,10 +88,10 @@ PLAIT_API void *plait_buffer_reserve(struct plait_buffer *b, size_t bytes);
 PLAIT_API void plait_buffer_free(struct plait_buffer *b);
 
 /* Of a descriptor in the calling task's argument (PLAIT_TASK_FDS): it is not closed when the task
- * ends; the caller closes it. Returns fd itself. Nor is another held for the task from then on, so a
- * peer finds the end of file as soon as it is closed; only for a task that may have to be run again
- * (.retries) one is. Of any other descriptor: a duplicate, close-on-exec, so that what is returned is
- * always the caller's own; -EBADF, -EMFILE. */
+ * ends; the caller closes it. Returns fd itself. Nor is another held for the task from then on, so
+ * that a peer finds the end of file as soon as it is closed; but for a task that may have to be run
+ * again (.retries). Of any other descriptor: a duplicate, close-on-exec, so that what is returned
+ * is always the caller's own; -EBADF, -EMFILE. */
 PLAIT_API int plait_fd_take(int fd);
 
 /* Called by what PLAIT_TASK expands to, at load and unload of a module. */
