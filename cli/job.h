@@ -30,6 +30,8 @@ struct job {
     int64_t grace_ns;    /* for a cancelled task to end by itself; 0: the library's default */
     bool blank_is_input; /* an empty line of standard input is an input too */
     bool takes_command, takes_directory;
+    bool opens_files;       /* its task reads files by name, in a sandbox too */
+    const char *no_sandbox; /* what it needs that --sandbox takes away; NULL: nothing */
 
     /* Checks the options that are the job's own. 0, or an exit status after a message. */
     int (*prepare)(const struct options *o);

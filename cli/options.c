@@ -20,6 +20,7 @@ const char options_help[] =
     "  --timeout DURATION   give up on an input after 500ms, 2s, 1m, from its start\n"
     "  --retries N          try a failed input again, N times at most (default: 0)\n"
     "  --memory SIZE        what a worker process, or a command of exec, may use: 512M, 2G\n"
+    "  --sandbox            worker processes that only compute: no network, nothing written\n"
     "  --keep-going         a failed input does not stop the others (default)\n"
     "  --fail-fast          stop at the first failed input\n"
     "  --journal FILE       keep what has finished in FILE, for --resume\n"
@@ -39,6 +40,7 @@ enum long_only {
     TIMEOUT,
     RETRIES,
     MEMORY,
+    SANDBOX,
     KEEP_GOING,
     FAIL_FAST,
     JOURNAL,
@@ -58,6 +60,7 @@ static const struct option long_options[] = {
     { "timeout", required_argument, NULL, TIMEOUT },
     { "retries", required_argument, NULL, RETRIES },
     { "memory", required_argument, NULL, MEMORY },
+    { "sandbox", no_argument, NULL, SANDBOX },
     { "keep-going", no_argument, NULL, KEEP_GOING },
     { "fail-fast", no_argument, NULL, FAIL_FAST },
     { "journal", required_argument, NULL, JOURNAL },
@@ -151,6 +154,9 @@ static int parse_option(struct options *o, int option)
         return parse_timeout(o, optarg);
     case MEMORY:
         return parse_memory(o, optarg);
+    case SANDBOX:
+        o->sandbox = true;
+        return -1;
     case KEEP_GOING:
     case FAIL_FAST:
         o->fail_fast = option == FAIL_FAST;
@@ -199,6 +205,14 @@ static int check(const struct options *o, const struct job *job)
     }
     if (o->memory_bytes && o->on != PLAIT_PROCESSES && !job->takes_command) {
         say("--memory limits processes: --on processes gives %s some of its own", job->name);
+        return usage();
+    }
+    if (o->sandbox && job->no_sandbox) {
+        say("--sandbox: %s needs %s, which a sandbox takes away", job->name, job->no_sandbox);
+        return usage();
+    }
+    if (o->sandbox && o->on != PLAIT_PROCESSES) {
+        say("--sandbox locks processes in: --on processes gives %s some of its own", job->name);
         return usage();
     }
     if (o->directory && !job->takes_directory) {

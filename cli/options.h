@@ -22,7 +22,7 @@ struct options {
     const char *timeout_text; /* as it was typed */
     uint64_t memory_bytes;    /* 0: no limit */
     enum progress_mode progress;
-    bool unordered, fail_fast, json;
+    bool unordered, fail_fast, json, sandbox;
     char separator;        /* of inputs on standard input */
     const char *directory; /* -o, or NULL */
     const char *journal;   /* or NULL */

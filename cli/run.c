@@ -9,6 +9,7 @@
 #include "inputs.h"
 #include "interrupt.h"
 #include "job.h"
+#include "sandbox.h"
 #include "work.h"
 
 #include <inttypes.h>
@@ -74,18 +75,21 @@ static void notice(const struct plait_notice *n, void *arg)
         say("note: %s", n->message);
 }
 
-static int open_executor(struct run *r)
+static int open_executor(struct run *r, const struct plait_confinement *box)
 {
     const struct options *o = r->options;
-    const struct plait_worker_options *worker = PLAIT_WORKER(.memory_limit_bytes = o->memory_bytes);
-    bool limited = o->memory_bytes && !r->job->takes_command; /* a command has a limit of its own */
+    const struct plait_worker_options *worker =
+        PLAIT_WORKER(.memory_limit_bytes = o->memory_bytes, .confinement = box);
+    /* A command has a limit of its own. */
+    bool limited = box || (o->memory_bytes && !r->job->takes_command);
     int error = plait_open(&r->ex, o->on, .workers = o->workers, .stack_bytes = STACK_BYTES,
                            .report_overflow = true, .notice = notice, .notice_arg = r,
                            .grace_ns = r->job->grace_ns, .worker = limited ? worker : NULL,
                            .tasks_per_worker = o->on == PLAIT_PROCESSES ? r->job->per_worker : 0);
     if (error < 0) {
         const char *why = plait_last_error();
-        say("--on %s: %s", options_kind_name(o->on), *why ? why : plait_strerror(error));
+        say("--on %s%s: %s", options_kind_name(o->on), box ? " --sandbox" : "",
+            *why ? why : plait_strerror(error));
     }
     return error;
 }
@@ -349,7 +353,10 @@ int run(const struct options *o)
     int status = r.job->prepare ? r.job->prepare(o) : 0;
     if (status != 0)
         return status;
-    status = journal_open(&r.journal, o);
+    const struct plait_confinement *box;
+    status = sandbox_make(&box, o, r.job);
+    if (status == 0)
+        status = journal_open(&r.journal, o);
     if (status != 0)
         return status;
     raise_descriptor_limit();
@@ -359,9 +366,11 @@ int run(const struct options *o)
         return EXIT_FAILED;
     }
     output_start(o->progress);
-    if (open_executor(&r) < 0)
+    int error = open_executor(&r, box);
+    sandbox_free(box); /* the executor has a copy */
+    if (error < 0)
         return EXIT_FAILED;
-    int error = work_start(&r.work, o, r.job, r.ex);
+    error = work_start(&r.work, o, r.job, r.ex);
     if (error < 0) {
         say("%s", strerror(-error));
         plait_close(r.ex);

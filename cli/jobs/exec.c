@@ -284,6 +284,7 @@ const struct job job_exec = {
     .task = &PLAIT_TASK_OF(exec),
     .grace_ns = TERM_NS + 300 * PLAIT_MILLISECOND,
     .takes_command = true,
+    .no_sandbox = "other programs",
     .prepare = prepare,
     .encode = encode,
     .failed = failed,

@@ -337,6 +337,7 @@ const struct job job_fetch = {
     .window = 64,
     .per_worker = 32,
     .takes_directory = true,
+    .no_sandbox = "the network",
     .prepare = prepare,
     .encode = encode,
     .failed = failed,

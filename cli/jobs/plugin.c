@@ -35,7 +35,8 @@ static const char help[] =
 
 #define PLUGIN                                                                                     \
     .usage = "FILE.so:TASK INPUT...", .summary = "A task of your own, from a shared library",      \
-    .help = help, .window = 256, .blank_is_input = true, .print = print, .json = json
+    .help = help, .window = 256, .blank_is_input = true, .opens_files = true, .print = print,      \
+    .json = json
 
 const struct job job_plugin = { .name = "FILE.so:TASK", PLUGIN };
 

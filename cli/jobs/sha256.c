@@ -88,6 +88,8 @@ static const char *encode(struct plait_span input, struct argument *arg, const v
         return "standard input is where the names come from; write ./- for a file of that name";
     if (options->on != PLAIT_PROCESSES)
         return job_encode_string(input, arg, in);
+    if (options->sandbox)
+        return "a worker process in a sandbox cannot open what another process has open";
     char name[64];
     int bytes = snprintf(name, sizeof name, "/proc/%d/fd/0", (int)getpid());
     return job_encode_string((struct plait_span){ name, (size_t)bytes }, arg, in);
@@ -150,6 +152,7 @@ const struct job job_sha256 = {
         "With --json: \"sha256\".\n",
     .task = &PLAIT_TASK_OF(sha256),
     .window = 64,
+    .opens_files = true,
     .prepare = prepare,
     .encode = encode,
     .print = print,

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import harness
-from harness import Skip, each, inside, marked, none_left, plait, same, start, test
+from harness import Skip, each, inside, marked, module, none_left, plait, same, start, test
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 ODD_NAMES = ["plain", "with space", "-dash", "new\nline", "back\\slash", "re\rturn", "tab\there",
@@ -252,15 +252,6 @@ def exec_as_json():
                    "error": "exit status 4", "exit_status": 4, "stdout": "o\n", "stderr": "e\n"})
     same((rows[1]["signal"], rows[1]["ok"], "exit_status" in rows[1]), (15, False, False))
     same((rows[2]["stdout"], rows[2]["stdout_base64"]), ("\ufffd", "/w=="))
-
-
-def module(name, body):
-    """Builds a plug-in from C."""
-    if not shutil.which("cc"):
-        raise Skip("no C compiler")
-    pathlib.Path(f"{name}.c").write_text("#include <plait.h>\n#include <string.h>\n" + body)
-    subprocess.run(["cc", "-shared", "-fPIC", "-I", str(ROOT / "include"), "-o", f"{name}.so",
-                    f"{name}.c"], check=True)
 
 
 @each

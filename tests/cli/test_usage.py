@@ -32,7 +32,7 @@ def help_of_run_lists_every_option():
         got = plait(*words)
         same((got.status, got.err), (0, b""))
         for name in ("--on", "--workers", "--window", "--timeout", "--retries", "--memory",
-                     "--keep-going", "--fail-fast", "--progress", "--no-progress", "--json",
+                     "--sandbox", "--keep-going", "--fail-fast", "--progress", "--no-progress", "--json",
                      "--unordered", "--null", "--output", "--journal", "--resume", "130"):
             inside(name, got.out.decode())
 
@@ -78,6 +78,10 @@ def wrong_usage_is_2_and_says_why():
     refused("run", "--memory", "lots", "sha256", because="--memory lots: not a size")
     refused("run", "--memory", "1KM", "sha256", because="a size needs a unit")
     refused("run", "--memory", "1M", "sha256", because="--on processes gives sha256 some of its")
+    refused("run", "--sandbox", "sha256", because="--on processes gives sha256 some of its")
+    refused("run", "--on", "fibers", "--sandbox", "primes", because="--sandbox locks processes in")
+    refused("run", "--on", "processes", "--sandbox", "fetch", because="fetch needs the network")
+    refused("run", "--sandbox", "exec", "x", "--", "true", because="exec needs other programs")
     refused("run", "--timeout", "soon", "sha256", because="--timeout soon: not a duration")
     refused("run", "--on", "fibers", "-j", "2", "sha256", because="fibers share one thread")
     refused("run", "-o", "x", "sha256", "x", because="-o is an option of fetch")

@@ -9,6 +9,7 @@ import tempfile
 import time
 import traceback
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
 EXECUTORS = ("fibers", "threads", "processes")
 STARTED = []  # what start() has started in this test
 TESTS = []  # (name, function, arguments)
@@ -63,6 +64,15 @@ def plait(*words, stdin=b"", limit=60, **options):
                           stderr=options.pop("stderr", subprocess.PIPE), timeout=limit * SCALE,
                           check=False, **options)
     return Result(done.returncode, done.stdout, done.stderr, time.monotonic() - start)
+
+
+def module(name, body):
+    """Builds a plug-in from C."""
+    if not shutil.which("cc"):
+        raise Skip("no C compiler")
+    pathlib.Path(f"{name}.c").write_text("#include <plait.h>\n#include <string.h>\n" + body)
+    subprocess.run(["cc", "-shared", "-fPIC", "-I", str(ROOT / "include"), "-o", f"{name}.so",
+                    f"{name}.c"], check=True)
 
 
 def start(*words, **options):
