@@ -46,14 +46,20 @@ void pl_sanitize_make(struct pl_context *c, const void *stack_low, size_t stack_
 void pl_sanitize_thread(struct pl_context *c)
 {
 #if PL_ASAN
+    // Asked for once: the bounds of the first thread stand in a file, and a process that is locked
+    // in has no files later.
+    static _Thread_local void *low;
+    static _Thread_local size_t bytes;
     pthread_attr_t attr;
-    void *low;
 
+    if (!low) {
+        PL_ASSERT(pthread_getattr_np(pthread_self(), &attr) == 0);
+        PL_ASSERT(pthread_attr_getstack(&attr, &low, &bytes) == 0);
+        PL_ASSERT(pthread_attr_destroy(&attr) == 0);
+    }
     c->fake_stack = NULL;
-    PL_ASSERT(pthread_getattr_np(pthread_self(), &attr) == 0);
-    PL_ASSERT(pthread_attr_getstack(&attr, &low, &c->stack_bytes) == 0);
-    PL_ASSERT(pthread_attr_destroy(&attr) == 0);
     c->stack_low = low;
+    c->stack_bytes = bytes;
 #endif
 #if PL_TSAN
     c->fiber = __tsan_get_current_fiber();

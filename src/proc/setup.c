@@ -288,6 +288,17 @@ int pl_setup_filter(const struct pl_setup *s, _Atomic uint32_t *refused_call, en
     return e < 0 ? e : pl_lockdown_filter(&l);
 }
 
+// One of those that are to be readable; without any the root is.
+static const char *path_of(const struct pl_lockdown *l, unsigned number)
+{
+    const char *path = l->readable;
+    if (l->readable_count == 0)
+        return "/";
+    while (number-- > 0)
+        path += strlen(path) + 1;
+    return path;
+}
+
 int pl_setup_try(int fd, size_t bytes)
 {
     struct pl_lock_failure failure = { 0 };
@@ -297,9 +308,7 @@ int pl_setup_try(int fd, size_t bytes)
     struct pl_lockdown l = lockdown_of(s);
     int e = s->filter_bytes > 0 ? pl_lockdown_try(&l, &failure) : 0;
     if (e < 0 && failure.lock == PL_LOCK_READABLE) {
-        const char *path = l.readable_count > 0 ? l.readable : "/";
-        for (unsigned i = 0; i < failure.path; i++)
-            path += strlen(path) + 1;
+        const char *path = path_of(&l, failure.path);
         pl_fail(e, "workers cannot be locked in as asked: %s cannot be made readable: %s", path,
                 plait_strerror(e));
     } else if (e < 0) {

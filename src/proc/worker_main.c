@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "arch/switch.h"
 #include "base/bug.h"
 #include "core/sched.h"
 #include "os/alloc.h"
@@ -182,6 +183,9 @@ static int give_up(const struct pl_worker_start *start, enum pl_step *step)
 // The last while there is one thread.
 static int lock_in(const struct pl_mate *m, enum pl_step *step)
 {
+    struct pl_context self;
+    pl_context_thread(&self); // what a sanitizer must know of this thread stands in a file
+    pl_context_done(&self);
     int parent = pl_process_parent();
     int e = pl_setup_lock_in(m->setup, step);
     // The kernel forgets it when a process changes who it is.

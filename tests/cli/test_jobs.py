@@ -10,7 +10,6 @@ import time
 import harness
 from harness import Skip, each, inside, marked, module, none_left, plait, same, start, test
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 ODD_NAMES = ["plain", "with space", "-dash", "new\nline", "back\\slash", "re\rturn", "tab\there",
              "wörld", "\udcff\udcfe", "*", "'quote", 'double"', "$(x)", "\x1b[31m", "\\", "{}"]
 

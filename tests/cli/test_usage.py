@@ -32,8 +32,8 @@ def help_of_run_lists_every_option():
         got = plait(*words)
         same((got.status, got.err), (0, b""))
         for name in ("--on", "--workers", "--window", "--timeout", "--retries", "--memory",
-                     "--sandbox", "--keep-going", "--fail-fast", "--progress", "--no-progress", "--json",
-                     "--unordered", "--null", "--output", "--journal", "--resume", "130"):
+                     "--sandbox", "--keep-going", "--fail-fast", "--progress", "--no-progress",
+                     "--json", "--unordered", "--null", "--output", "--journal", "--resume", "130"):
             inside(name, got.out.decode())
 
 
