@@ -25,6 +25,9 @@
 // The options below go without a part on purpose. Limits of memory, time and descriptors are in
 // struct plait_worker_options.
 //
+// A worker has the program's environment (plait_worker_options.environment changes it), and with
+// PLAIT_START_FORK a copy of its memory.
+//
 // The initializer runs in all of it but the filter: it may read (what .readable names, where that
 // is given), not write, and has no network. What it opens stays open. The finalizer has no more
 // than a task.

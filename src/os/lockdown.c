@@ -51,17 +51,17 @@ static struct pl_landlock_ruleset all_of(long version, size_t *bytes)
 static int allow_reading(int ruleset, const char *path)
 {
     struct stat st;
-    struct pl_landlock_beneath rule = { .allowed_access = PL_LANDLOCK_FS_READ_FILE };
-    rule.parent_fd = open(path, O_PATH | O_CLOEXEC);
-    if (rule.parent_fd < 0)
+    int fd = open(path, O_PATH | O_CLOEXEC);
+    if (fd < 0)
         return -errno;
-    int e = fstat(rule.parent_fd, &st) < 0 ? -errno : 0;
+    struct pl_landlock_beneath rule = { PL_LANDLOCK_FS_READ_FILE, fd };
+    int e = fstat(fd, &st) < 0 ? -errno : 0;
     if (S_ISDIR(st.st_mode))
         rule.allowed_access |= PL_LANDLOCK_FS_READ_DIR;
     if (e == 0 &&
         syscall(PL_SYS_LANDLOCK_ADD_RULE, ruleset, PL_LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
         e = -errno;
-    close(rule.parent_fd);
+    close(fd);
     return e;
 }
 

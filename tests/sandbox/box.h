@@ -32,6 +32,10 @@ static inline void needs_sandboxes(int e)
         FAIL("%d: %s", e, plait_last_error());
 }
 
+// Whether the workers of the last executor have namespaces. Inside many containers there are none,
+// and the other layers are tested without.
+static bool namespaces;
+
 // One worker, if these options of a worker have no other wish.
 static inline plait_executor *open_with(const struct plait_sandbox_options *o,
                                         const struct plait_worker_options *given)
@@ -45,6 +49,12 @@ static inline plait_executor *open_with(const struct plait_sandbox_options *o,
     int e = plait_open(&ex, PLAIT_PROCESSES, .workers = worker.workers_min ? 2 : 1, .notice = hush,
                        .worker = &worker);
     plait_sandbox_free(box); // the executor has a copy
+    namespaces = !o->no_namespaces;
+    if (e < 0 && namespaces && strstr(plait_last_error(), "namespace")) {
+        struct plait_sandbox_options less = *o;
+        less.no_namespaces = true;
+        return open_with(&less, given);
+    }
     needs_sandboxes(e);
     return ex;
 }

@@ -296,6 +296,33 @@ static void try_all(enum plait_start_method how, enum plait_sandbox_answer answe
     CHECK(access("/tmp/plait-sandbox", F_OK) < 0);
 }
 
+#if defined(__x86_64__)
+// The same kernel by the numbers of a 32-bit program, which mean other calls: 20 is getpid() there,
+// and writev() here.
+static int by_other_numbers(const void *in, int *out)
+{
+    long n = 20;
+    (void)in;
+    __asm__ volatile("int $0x80" : "+a"(n) : : "memory", "r8", "r9", "r10", "r11");
+    *out = (int)n;
+    return 0;
+}
+PLAIT_TASK(by_other_numbers, void, int);
+
+TEST(numbers_of_another_machine_end_a_worker)
+{
+    plait_executor *ex = open_with(BOX(.answer = PLAIT_SANDBOX_REFUSE), PLAIT_WORKER(0));
+    plait_future *f;
+    CHECK_INT(plait_submit(ex, &f, by_other_numbers, { 0 }), ==, 0);
+    CHECK_INT(plait_result(f, NULL), ==, -EOWNERDEAD);
+    int signal = plait_error(f)->signal; // SIGSEGV: a kernel that knows no 32-bit programs
+    if (signal != SIGSYS && signal != SIGSEGV)
+        FAIL("%s", plait_error(f)->message);
+    plait_free(f);
+    plait_close(ex);
+}
+#endif
+
 TEST(everything_ends_a_worker)
 {
     try_all(PLAIT_START_ZYGOTE, PLAIT_SANDBOX_KILL);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int own_pid(const void *in, int *out)
@@ -104,7 +105,8 @@ static void look_at(int pid)
     }
     closedir(d);
     CHECK_INT(threads, >=, 2); // the listener too
-    CHECK(!shares(pid, "user") && !shares(pid, "net") && !shares(pid, "ipc"));
+    if (namespaces)
+        CHECK(!shares(pid, "user") && !shares(pid, "net") && !shares(pid, "ipc"));
 }
 
 static void outside(enum plait_start_method how)
@@ -148,6 +150,84 @@ TEST(a_forked_worker_seen_from_outside)
     outside(PLAIT_START_FORK);
 }
 
+// ---- who ends it
+
+// The line of /proc/PID/status.
+static int parent_of(int pid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d", pid);
+    return (int)status(path, "PPid");
+}
+
+static bool is_alive(int pid)
+{
+    char path[64], line[512] = "";
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return false;
+    char *got = fgets(line, sizeof line, f);
+    fclose(f);
+    const char *state = got ? strrchr(line, ')') : NULL;
+    return state && state[1] == ' ' && state[2] != 'Z' && state[2] != 'X';
+}
+
+// Entering namespaces and losing rights must not loosen what ties a worker to its zygote. The host,
+// which would kill it as well, is stopped meanwhile.
+TEST(it_dies_with_the_process_that_made_it)
+{
+    int report[2], pid = 0;
+    CHECK(pipe(report) == 0);
+    int host = fork();
+    CHECK(host >= 0);
+    if (host == 0) {
+        plait_executor *ex = open_with(BOX(0), PLAIT_WORKER(0));
+        pid = pid_of(ex);
+        CHECK(write(report[1], &pid, sizeof pid) == sizeof pid);
+        for (;;)
+            pause();
+    }
+    close(report[1]);
+    ssize_t n = read(report[0], &pid, sizeof pid);
+    if (n == sizeof pid) {
+        int zygote = parent_of(pid);
+        CHECK(zygote > 1 && zygote != host && zygote != getpid());
+        CHECK(kill(host, SIGSTOP) == 0 && kill(zygote, SIGKILL) == 0);
+        for (int64_t end = plait_after(20 * PLAIT_SECOND); is_alive(pid);) {
+            CHECK(plait_now() < end);
+            usleep(1000);
+        }
+    }
+    kill(host, SIGKILL);
+    CHECK(waitpid(host, NULL, 0) == host);
+    close(report[0]);
+    if (n != sizeof pid)
+        SKIP("there are no sandboxes here");
+}
+
+static int spin(const void *in, int *out)
+{
+    (void)in;
+    for (volatile int i = 0;; i = i + 1)
+        *out = i;
+    return 0;
+}
+PLAIT_TASK(spin, void, int);
+
+TEST(it_is_killed_when_its_time_is_over)
+{
+    plait_future *f;
+    plait_executor *ex = open_with(BOX(0), PLAIT_WORKER(0));
+    const struct plait_submit_options o = { .size = sizeof o,
+                                            .timeout_ns = 50 * PLAIT_MILLISECOND };
+    CHECK_INT(plait_submit_task(ex, &f, &PLAIT_TASK_OF(spin), NULL, &o), ==, 0);
+    CHECK_INT(plait_result(f, NULL), ==, -ETIMEDOUT);
+    plait_free(f);
+    CHECK_INT(pid_of(ex), >, 0);
+    CHECK_INT(plait_close(ex), ==, 0);
+}
+
 // ---- the network, with a filter that allows sockets
 
 static int listen_here(struct sockaddr_in *at)
@@ -177,6 +257,8 @@ TEST(no_network_even_with_sockets)
     int listener = listen_here(&at);
     static const char *const calls[] = { "socket", "connect", NULL };
     plait_executor *ex = open_with(BOX(.calls = calls), PLAIT_WORKER(0));
+    if (!namespaces)
+        SKIP("there are no namespaces here");
     CHECK_INT(ask(ex, &PLAIT_TASK_OF(connect_to), &at), ==, ENETUNREACH);
     CHECK_INT(plait_close(ex), ==, 0);
     ex = open_with(BOX(.network = true), PLAIT_WORKER(0));
@@ -371,7 +453,7 @@ static void opens(const struct plait_sandbox_options *o)
 TEST(without_namespaces_it_is_refused)
 {
     opens(BOX(0));
-    kernel_without("unshare", EPERM);
+    kernel_without("unshare", EPERM); // also where that is so already
     refused("user namespace", -EPERM, BOX(0));
     refused("user namespace", -EPERM, BOX(.network = true));
     opens(BOX(.no_namespaces = true));
@@ -381,8 +463,10 @@ TEST(without_landlock_it_is_refused)
 {
     opens(BOX(0));
     kernel_without("landlock_create_ruleset", ENOSYS);
-    refused("no Landlock", -ENOSYS, BOX(0));
-    refused("no Landlock", -ENOSYS, BOX(.readable = (const char *const[]){ "/etc", NULL }));
+    const bool less = !namespaces;
+    static const char *const etc[] = { "/etc", NULL };
+    refused("no Landlock", -ENOSYS, BOX(.no_namespaces = less));
+    refused("no Landlock", -ENOSYS, BOX(.no_namespaces = less, .readable = etc));
     opens(BOX(.no_landlock = true));
 }
 
@@ -395,9 +479,10 @@ TEST(without_filters_it_is_refused)
 
 TEST(what_is_not_there_cannot_be_readable)
 {
+    static const char *const paths[] = { "/etc", "/tmp/plait-is-not-there", NULL };
     opens(BOX(0));
     refused("/tmp/plait-is-not-there cannot be made readable", -ENOENT,
-            BOX(.readable = (const char *const[]){ "/etc", "/tmp/plait-is-not-there", NULL }));
+            BOX(.no_namespaces = !namespaces, .readable = paths));
 }
 
 TEST(impossible_options_are_refused)
