@@ -26,7 +26,8 @@ struct job {
     const char *help;    /* paragraphs */
     const struct plait_task *task;
     unsigned window;     /* inputs in progress by default; 0: one a worker */
-    unsigned per_worker; /* tasks that a worker process runs at a time; 0: the library's default */
+    unsigned per_worker; /* tasks that a worker process runs at a time, or its share of a larger
+                            window; 0: the library's default */
     int64_t grace_ns;    /* for a cancelled task to end by itself; 0: the library's default */
     bool blank_is_input; /* an empty line of standard input is an input too */
     bool takes_command, takes_directory;

@@ -20,6 +20,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+enum { PER_WORKER_MAX = 256 }; /* as plait_open() has it */
+
 #define STACK_BYTES ((size_t)256 << 10) /* libcurl and OpenSSL are not modest */
 /* After a stop: tasks of this process that do not end by then cannot be ended; worker processes are
  * killed by the library. */
@@ -75,6 +77,19 @@ static void notice(const struct plait_notice *n, void *arg)
         say("note: %s", n->message);
 }
 
+/* For a job whose inputs mostly wait, a worker process runs its share of the window. */
+static unsigned tasks_per_worker(const struct run *r)
+{
+    const struct options *o = r->options;
+    if (o->on != PLAIT_PROCESSES || r->job->per_worker == 0)
+        return 0;
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned workers = o->workers ? o->workers : cpus > 0 ? (unsigned)cpus : 1;
+    unsigned share = (o->window + workers - 1) / workers;
+    share = share < r->job->per_worker ? r->job->per_worker : share;
+    return share < PER_WORKER_MAX ? share : PER_WORKER_MAX;
+}
+
 static int open_executor(struct run *r, const struct plait_confinement *box)
 {
     const struct options *o = r->options;
@@ -85,7 +100,7 @@ static int open_executor(struct run *r, const struct plait_confinement *box)
     int error = plait_open(&r->ex, o->on, .workers = o->workers, .stack_bytes = STACK_BYTES,
                            .report_overflow = true, .notice = notice, .notice_arg = r,
                            .grace_ns = r->job->grace_ns, .worker = limited ? worker : NULL,
-                           .tasks_per_worker = o->on == PLAIT_PROCESSES ? r->job->per_worker : 0);
+                           .tasks_per_worker = tasks_per_worker(r));
     if (error < 0) {
         const char *why = plait_last_error();
         say("--on %s%s: %s", options_kind_name(o->on), box ? " --sandbox" : "",

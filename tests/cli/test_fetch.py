@@ -72,6 +72,14 @@ def fetch_does_many_at_a_time(on):
         assert server.most > 30, server.most
 
 
+@test
+def fetch_fills_its_window_on_processes():
+    with web.Server() as server:  # nobody is answered before 200 ask at once
+        urls = [f"{server.url}/together/200?{n}" for n in range(300)]
+        got = plait("run", "--on", "processes", "-j", "2", "--window", "200", "fetch", *urls)
+        same((got.status, len(got.lines), server.most), (0, 300, 200), got)
+
+
 @each
 def fetch_keeps_bodies(on):
     with web.Server() as server:

@@ -46,6 +46,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif verb == "slow":
             time.sleep(float(rest[0]))
             self.reply(200, b"slow")
+        elif verb == "together":
+            if self.server.most >= int(rest[0]):
+                self.server.gathered.set()
+            self.server.gathered.wait(30)
+            self.reply(200, b"together")
         elif verb == "hang":
             self.server.stopped.wait(30)
             self.close_connection = True
@@ -92,6 +97,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self, tls=None):
         self.lock, self.stopped = threading.Lock(), threading.Event()
+        self.gathered = threading.Event()
         self.hits, self.active, self.most = {}, 0, 0
         super().__init__(("127.0.0.1", 0), Handler)
         if tls:
