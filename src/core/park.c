@@ -13,6 +13,7 @@
 struct parked {
     struct parked *next, **link; /* link: NULL once it was taken off */
     uint32_t *word;
+    struct pl_also also; /* word NULL: none */
     uint32_t token;
     int64_t since;
     struct pl_wait wait;
@@ -40,11 +41,13 @@ static void remove_parked(struct bucket *b, struct parked *p)
     p->link = NULL;
 }
 
-/* Joins the bucket if the word still has that value. */
+/* Joins the bucket if the word, and the other one if there is one, still have their values. */
 static bool join(struct bucket *b, struct parked *p, uint32_t expect)
 {
     pl_lock(&b->lock);
     bool same = __atomic_load_n(p->word, __ATOMIC_SEQ_CST) == expect;
+    if (same && p->also.word)
+        same = atomic_load(p->also.word) == p->also.expect;
     if (same) {
         if (!b->end)
             b->end = &b->first;
@@ -65,15 +68,15 @@ static int64_t waiting_since(struct pl_patience *p)
     return p ? p->since : 0;
 }
 
-int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, struct pl_patience *patience,
-            enum pl_waits_for what)
+static int park(uint32_t *word, uint32_t expect, struct pl_also also, int64_t deadline,
+                struct pl_patience *patience, enum pl_waits_for what)
 {
     struct pl_strand *s = pl_strand_current();
     int e = pl_strand_cancelled(s);
     if (e < 0)
         return e;
     struct bucket *b = bucket_of(word);
-    struct parked p = { .word = word, .since = waiting_since(patience) };
+    struct parked p = { .word = word, .also = also, .since = waiting_since(patience) };
     pl_wait_init(&p.wait, s);
     pl_wait_for(&p.wait, what, word);
     if (!join(b, &p, expect))
@@ -91,10 +94,10 @@ int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, struct pl_patienc
     return why == PL_WAIT_TIMEOUT ? -ETIMEDOUT : pl_strand_code(s);
 }
 
-int pl_park_uninterrupted(uint32_t *word, uint32_t expect, struct pl_patience *patience,
-                          enum pl_waits_for what)
+static int park_uninterrupted(uint32_t *word, uint32_t expect, struct pl_also also,
+                              struct pl_patience *patience, enum pl_waits_for what)
 {
-    struct parked p = { .word = word, .since = waiting_since(patience) };
+    struct parked p = { .word = word, .also = also, .since = waiting_since(patience) };
     pl_wait_init(&p.wait, pl_strand_current());
     pl_wait_for(&p.wait, what, word);
     struct bucket *b = bucket_of(word);
@@ -106,6 +109,30 @@ int pl_park_uninterrupted(uint32_t *word, uint32_t expect, struct pl_patience *p
     if (patience)
         patience->token = p.token;
     return 0;
+}
+
+int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, struct pl_patience *patience,
+            enum pl_waits_for what)
+{
+    return park(word, expect, (struct pl_also){ 0 }, deadline, patience, what);
+}
+
+int pl_park_uninterrupted(uint32_t *word, uint32_t expect, struct pl_patience *patience,
+                          enum pl_waits_for what)
+{
+    return park_uninterrupted(word, expect, (struct pl_also){ 0 }, patience, what);
+}
+
+int pl_park_also(uint32_t *word, uint32_t expect, struct pl_also also, int64_t deadline,
+                 enum pl_waits_for what)
+{
+    return park(word, expect, also, deadline, NULL, what);
+}
+
+int pl_park_also_uninterrupted(uint32_t *word, uint32_t expect, struct pl_also also,
+                               enum pl_waits_for what)
+{
+    return park_uninterrupted(word, expect, also, NULL, what);
 }
 
 unsigned pl_unpark(uint32_t *word, unsigned n)

@@ -14,6 +14,7 @@
 #define PL_CORE_PARK_H
 
 #include "core/strand.h"
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -37,6 +38,17 @@ int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, struct pl_patienc
 /* The same, but neither a deadline nor a cancel ends it: 0 or -EAGAIN. */
 int pl_park_uninterrupted(uint32_t *word, uint32_t expect, struct pl_patience *p,
                           enum pl_waits_for what);
+
+/* Waits while another word keeps its value, too. Who changes that one unparks all waiters of `word`
+ * after, so that a waiter sees the change or is found. */
+struct pl_also {
+    const _Atomic uint32_t *word;
+    uint32_t expect;
+};
+int pl_park_also(uint32_t *word, uint32_t expect, struct pl_also also, int64_t deadline,
+                 enum pl_waits_for what);
+int pl_park_also_uninterrupted(uint32_t *word, uint32_t expect, struct pl_also also,
+                               enum pl_waits_for what);
 
 /* Wakes at most n waiters of the word and returns how many. */
 unsigned pl_unpark(uint32_t *word, unsigned n);

@@ -92,6 +92,7 @@ struct pl_arena_head {
     _Atomic uint32_t buffers_top;                   // nor were buffers' records beyond it
     _Atomic uint32_t buffers_next;                  // hint: the records before it are in use
     _Atomic uint32_t buffers_freed[PL_FREED_HINTS]; // hints: a free record, + 1; 0: none
+    _Atomic uint32_t deaths;                        // of workers; wait.c
     _Atomic uint64_t waiting[PL_ARENA_OWNERS / 64]; // slots of owners that wait for something
     struct pl_owner owners[PL_ARENA_OWNERS];
 };
@@ -196,13 +197,20 @@ void pl_owner_died(uint32_t tag);
 
 enum pl_wake { PL_WAKE_ONE = 1, PL_WAKE_ALL = 2 };
 
-// Waits while *word == expect and `holder`, a tag or 0, lives. 0: look again, it was woken, perhaps
-// for nothing, or there was nothing to wait for; -ETIMEDOUT at the deadline; -ETIMEDOUT or
-// -ECANCELED by the scope; -ENOMEM, or another negative errno: this process cannot wait.
-int pl_shared_await(uint32_t *word, uint32_t expect, uint32_t holder, int64_t deadline);
+// How many have died. Who waits reads it before it looks whether it must.
+static inline uint32_t pl_shared_deaths(void)
+{
+    return atomic_load(&pl_arena.head->deaths);
+}
+
+// Waits while *word == expect and nobody has died since `deaths` was read. 0: look again, it was
+// woken, perhaps for nothing, or there was nothing to wait for; -ETIMEDOUT at the deadline;
+// -ETIMEDOUT or -ECANCELED by the scope; -ENOMEM, or another negative errno: this process cannot
+// wait.
+int pl_shared_await(uint32_t *word, uint32_t expect, uint32_t deaths, int64_t deadline);
 
 // The same, but neither a deadline nor a cancel ends it. A process that cannot wait yields.
-void pl_shared_await_uninterrupted(uint32_t *word, uint32_t expect, uint32_t holder);
+void pl_shared_await_uninterrupted(uint32_t *word, uint32_t expect, uint32_t deaths);
 
 // Wakes who waits for that word, which was changed before: all, or one in each process.
 void pl_shared_wake(uint32_t *word, enum pl_wake how);

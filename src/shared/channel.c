@@ -127,11 +127,12 @@ int plait_shared_put(plait_shared_channel *c, const void *value)
     pl_strand_point();
     for (;;) {
         // Read before the attempt: a get after the attempt changes it.
+        uint32_t deaths = pl_shared_deaths();
         uint32_t gets = __atomic_load_n(&c->gets, __ATOMIC_SEQ_CST);
         int e = plait_shared_try_put(c, value);
         if (e != -EAGAIN)
             return e;
-        e = pl_shared_await(&c->gets, gets, 0, PLAIT_NEVER);
+        e = pl_shared_await(&c->gets, gets, deaths, PLAIT_NEVER);
         if (e < 0)
             return e;
     }
@@ -141,11 +142,12 @@ int plait_shared_get(plait_shared_channel *c, void *value)
 {
     pl_strand_point();
     for (;;) {
+        uint32_t deaths = pl_shared_deaths();
         uint32_t puts = __atomic_load_n(&c->puts, __ATOMIC_SEQ_CST);
         int e = plait_shared_try_get(c, value);
         if (e != -EAGAIN)
             return e;
-        e = pl_shared_await(&c->puts, puts, 0, PLAIT_NEVER);
+        e = pl_shared_await(&c->puts, puts, deaths, PLAIT_NEVER);
         if (e < 0)
             return e;
     }

@@ -32,7 +32,10 @@
 #define WAITERS   1u
 #define UNSETTLED 2u
 #define FLAGS     (WAITERS | UNSETTLED)
-#define SPINS     100
+
+#ifndef PL_SHARED_SPINS // a model has fewer
+#define PL_SHARED_SPINS 100
+#endif
 
 static bool swap(uint32_t *word, uint32_t from, uint32_t to)
 {
@@ -65,10 +68,11 @@ static int lock(uint32_t *word, bool interruptible)
     if (e < 0)
         return e;
     for (int spins = 0;;) {
+        uint32_t deaths = pl_shared_deaths(); // before the look whether the holder lives
         e = try_take(word, waiters, &seen);
         if (e != -EBUSY)
             return e;
-        if (!(seen & WAITERS) && spins++ < SPINS) {
+        if (!(seen & WAITERS) && spins++ < PL_SHARED_SPINS) {
             pl_relax();
             continue;
         }
@@ -76,8 +80,8 @@ static int lock(uint32_t *word, bool interruptible)
             continue;
         waiters = WAITERS;
         if (!interruptible)
-            pl_shared_await_uninterrupted(word, seen | WAITERS, seen);
-        else if ((e = pl_shared_await(word, seen | WAITERS, seen, PLAIT_NEVER)) < 0)
+            pl_shared_await_uninterrupted(word, seen | WAITERS, deaths);
+        else if ((e = pl_shared_await(word, seen | WAITERS, deaths, PLAIT_NEVER)) < 0)
             return e;
     }
 }
@@ -128,9 +132,10 @@ int plait_shared_mutex_consistent(plait_shared_mutex *m)
 
 int plait_shared_cond_wait(plait_shared_cond *c, plait_shared_mutex *m, int64_t deadline)
 {
+    uint32_t deaths = pl_shared_deaths();
     uint32_t signals = __atomic_load_n(&c->private_, __ATOMIC_SEQ_CST);
     plait_shared_mutex_unlock(m);
-    int e = pl_shared_await(&c->private_, signals, 0, deadline);
+    int e = pl_shared_await(&c->private_, signals, deaths, deadline);
     int locked = pl_shared_lock_again(m); // whatever became of the caller's scope
     return locked < 0 ? locked : e;
 }

@@ -17,13 +17,18 @@
  *   core/park.c), so the waiter sees the change or the waker the post.
  *
  *   Deaths. A place belongs to one process, and the root clears it when that one is dead. A waker
- *   may die between change and signal, and a woken waiter before it does what it was woken for: so
- *   after each death the root signals every post in the arena, and everybody looks again. A waiter
- *   that posts after that sees the change, since the dead one made it before; one that waits for an
- *   owner's death looks whether it lives after it has posted.
+ *   may die between change and signal, or before a change of this word, and a woken waiter before
+ *   it does what it was woken for: so after each death the root counts it and signals every post in
+ *   the arena, and everybody looks again. Who has not posted yet, or has posted and not parked,
+ *   sees that the count is not what it was before it looked whether it must wait: parking compares
+ *   it together with the word.
  *
  *   Who wakes one wakes one in each process: which of them would still be there when it is reached
- *   cannot be known from outside. The others find nothing and wait again.
+ *   cannot be known from outside. The others find nothing and wait again. A signal that finds
+ *   another one not yet delivered makes it one for all, so that two wakes never wake one.
+ *
+ *   tests/unit/shared_wait_model.c runs this file, mutex.c and channel.c through every
+ *   interleaving, with deaths at every step.
  */
 #include <errno.h>
 #include <limits.h>
@@ -215,29 +220,28 @@ static void unpost(uint32_t *word)
 
 // ---- waiting and waking
 
-static bool holder_is_gone(uint32_t holder)
+static struct pl_also unless_more_died(uint32_t deaths)
 {
-    return holder != 0 && !pl_tag_lives(holder);
+    return (struct pl_also){ &pl_arena.head->deaths, deaths };
 }
 
-int pl_shared_await(uint32_t *word, uint32_t expect, uint32_t holder, int64_t deadline)
+int pl_shared_await(uint32_t *word, uint32_t expect, uint32_t deaths, int64_t deadline)
 {
     int e = post(word);
     if (e < 0)
         return e;
-    e = holder_is_gone(holder) ? 0 : pl_park(word, expect, deadline, NULL, PL_FOR_SHARED);
+    e = pl_park_also(word, expect, unless_more_died(deaths), deadline, PL_FOR_SHARED);
     unpost(word);
     return e == -EAGAIN ? 0 : e;
 }
 
-void pl_shared_await_uninterrupted(uint32_t *word, uint32_t expect, uint32_t holder)
+void pl_shared_await_uninterrupted(uint32_t *word, uint32_t expect, uint32_t deaths)
 {
     if (post(word) < 0) {
         pl_thread_yield();
         return;
     }
-    if (!holder_is_gone(holder))
-        (void)pl_park_uninterrupted(word, expect, NULL, PL_FOR_SHARED);
+    (void)pl_park_also_uninterrupted(word, expect, unless_more_died(deaths), PL_FOR_SHARED);
     unpost(word);
 }
 
@@ -249,7 +253,8 @@ static void signal_owner(struct pl_owner *o, uintptr_t word, enum pl_wake how)
         uintptr_t posted = atomic_load(&o->waits[i].word);
         if (posted == 0 || (word != 0 && posted != word))
             continue;
-        atomic_fetch_or(&o->waits[i].signal, how);
+        if (atomic_fetch_or(&o->waits[i].signal, how) == PL_WAKE_ONE)
+            atomic_fetch_or(&o->waits[i].signal, PL_WAKE_ALL);
         found = true;
     }
     if (found)
@@ -288,5 +293,6 @@ void pl_shared_forget(uint32_t dead)
 
 void pl_shared_wake_everybody(void)
 {
+    atomic_fetch_add(&pl_arena.head->deaths, 1);
     signal_all(0, PL_WAKE_ALL, UINT32_MAX);
 }
