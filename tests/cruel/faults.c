@@ -405,10 +405,46 @@ static int part_shared(plait_executor *ex)
     return e < 0 ? e : waited;
 }
 
+static int pass_back(const int *fd, int *out)
+{
+    *out = plait_fd_take(*fd);
+    return *out < 0 ? *out : 0;
+}
+PLAIT_TASK_FDS(pass_back, int, int, PLAIT_FD_IN_ITSELF, PLAIT_FD_OUT_ITSELF);
+
+// Descriptors there and back, by futures and by a map: whole, or none.
+static int part_descriptors(plait_executor *ex)
+{
+    enum { N = 6 };
+    plait_future *f[N] = { NULL };
+    int ends[2], in[N], out[N];
+    int e = plait_io_pair(ends, SOCK_STREAM);
+    if (e < 0)
+        return e;
+    for (int i = 0; i < N; i++) {
+        in[i] = ends[i % 2];
+        int code = plait_submit(ex, &f[i], pass_back, { in[i] });
+        e = code < 0 ? code : e;
+    }
+    for (int i = 0; i < N; i++) {
+        int code = f[i] ? plait_result(f[i], i % 3 ? &out[i] : NULL) : 0;
+        if (f[i] && code == 0 && i % 3)
+            CHECK_INT(close(out[i]), ==, 0);
+        e = code < 0 ? code : e;
+        plait_free(f[i]);
+    }
+    int code = plait_map(ex, pass_back, in, out, N);
+    for (int i = 0; i < N; i++)
+        CHECK_INT(code == 0 ? close(out[i]) : 0, ==, 0);
+    CHECK_INT(close(ends[0]), ==, 0);
+    CHECK_INT(close(ends[1]), ==, 0);
+    return code < 0 ? code : e;
+}
+
 static int (*const parts[])(plait_executor *ex) = { part_shared, part_submit,    part_map,
                                                     part_scope,  part_stream,    part_bytes,
                                                     part_busy,   part_completed, part_bufio,
-                                                    part_net,    part_cancel };
+                                                    part_net,    part_cancel,    part_descriptors };
 
 static int scenario(const struct place *on)
 {
