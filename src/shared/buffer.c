@@ -12,11 +12,14 @@
  *
  *       0         free; its data is NULL and every reference 0
  *       tag | 2   being made by that owner
- *       LIVE      in use
+ *       n | 1     in use; n changes with each reference that is taken, and each time anew
  *       tag | 3   the last reference was given back, and that owner frees it
  *
- *   LIVE -> tag | 3 is a swap, so one of several that find no reference any more frees it; when it
- *   has died meanwhile the root does.
+ *   n | 1 -> tag | 3 is a swap, so one of several that find no reference any more frees it; when it
+ *   has died meanwhile the root does. Finding none takes a look at one word after the other:
+ *   meanwhile one may be taken behind the look and another given back before it, or the record may
+ *   be freed and made anew. Then n is another, and the swap fails. Nothing is lost by that: who
+ *   gives the last one back looks after he has.
  *
  *   Few records serve many buffers, so that few pages of the array are ever touched, and the root
  *   has little to look at after a death: who frees a record leaves a hint in the head of the arena,
@@ -35,13 +38,16 @@
 #include <plait/shared_buffer.h>
 
 #define REFERENCES 56
-#define LIVE       1u
+#define LIVE       1u // in the two low bits
+#define KIND       3u
+#define MANY       (1u << 20)
+#define ANOTHER    4u // added: the next n
 #define MAKING     2u
 #define ENDING     3u
 
 struct plait_shared_buffer {
     _Atomic uint32_t state;
-    uint32_t unused;
+    uint32_t next; // the state of the next life; of who makes or frees it
     _Atomic(void *) data;
     size_t bytes;
     _Atomic uint32_t references[REFERENCES];
@@ -139,7 +145,7 @@ int plait_shared_buffer_new(plait_shared_buffer **ret, size_t bytes)
     pl_block_mark(data, PL_TAG_PART);
     b->bytes = bytes;
     atomic_store(&b->references[0], pl_arena.me);
-    atomic_store(&b->state, LIVE);
+    atomic_store(&b->state, (b->next & ~KIND) | LIVE);
     *ret = b;
     return 0;
 }
@@ -173,11 +179,16 @@ static void destroy(struct plait_shared_buffer *b)
 
 static void destroy_if_unused(struct plait_shared_buffer *b)
 {
+    uint32_t state = atomic_load(&b->state);
+    if ((state & KIND) != LIVE)
+        return;
     for (uint32_t i = 0; i < REFERENCES; i++)
         if (atomic_load(&b->references[i]) != 0)
             return;
-    if (change(&b->state, LIVE, pl_arena.me | ENDING))
-        destroy(b);
+    if (!change(&b->state, state, pl_arena.me | ENDING))
+        return;
+    b->next = state + ANOTHER;
+    destroy(b);
 }
 
 // ---- references
@@ -196,9 +207,12 @@ int plait_shared_buffer_ref(plait_shared_buffer *b)
     int e = pl_arena_open();
     if (e < 0)
         return e;
-    if (atomic_load(&b->state) != LIVE)
+    if ((atomic_load(&b->state) & KIND) != LIVE)
         PL_BUG("the shared buffer has been freed");
-    return swap_one(b, 0, pl_arena.me) ? 0 : -ENOSPC;
+    if (!swap_one(b, 0, pl_arena.me))
+        return -ENOSPC;
+    atomic_fetch_add(&b->state, ANOTHER); // after the reference: who has missed it fails
+    return 0;
 }
 
 static void check_mine(bool mine)
@@ -228,6 +242,7 @@ void pl_buffers_repair(uint32_t dead)
         struct plait_shared_buffer *b = record(k);
         uint32_t state = atomic_load(&b->state);
         if (state == (dead | MAKING) || state == (dead | ENDING)) {
+            b->next += MANY; // more than it may have come to without a note of it
             destroy(b);
             continue;
         }

@@ -4,6 +4,7 @@
 
 #include <plait.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -314,4 +315,42 @@ TEST(threads_at_once, .limit_s = 60)
     CHECK_INT(stats().blocks, ==, 0);
     for (uint32_t u = 0; u < pl_arena.head->top; u++)
         CHECK_INT(pl_unit_kind(pl_arena.units[u]), ==, PL_UNIT_FREE);
+}
+
+/* Who has given the last reference back, and the root after a death, look at all references and
+ * then free. Meanwhile the record may have been freed by another, and be another buffer's. */
+
+static _Atomic bool over;
+
+static void *make_buffers(void *arg)
+{
+    (void)arg;
+    while (!atomic_load(&over)) {
+        plait_shared_buffer *b;
+        CHECK_INT(plait_shared_buffer_new(&b, 64), ==, 0);
+        void *data = plait_shared_buffer_data(b);
+        for (int i = 0; i < 20; i++) {
+            CHECK_INT(plait_shared_buffer_ref(b), ==, 0);
+            CHECK(plait_shared_buffer_data(b) == data);
+            plait_shared_buffer_unref(b);
+        }
+        plait_shared_buffer_unref(b);
+    }
+    return NULL;
+}
+
+TEST(a_look_that_took_long_frees_nothing)
+{
+    pthread_t threads[THREADS];
+    plait_shared_buffer *b; /* the heap is there before it is looked at */
+    CHECK_INT(plait_shared_buffer_new(&b, 64), ==, 0);
+    plait_shared_buffer_unref(b);
+    for (int i = 0; i < THREADS; i++)
+        CHECK_INT(pthread_create(&threads[i], NULL, make_buffers, NULL), ==, 0);
+    for (int64_t end = plait_after(PLAIT_SECOND); plait_now() < end;)
+        pl_buffers_repair(UINT32_C(0xfffffffc)); // a tag that nobody had
+    atomic_store(&over, true);
+    for (int i = 0; i < THREADS; i++)
+        CHECK_INT(pthread_join(threads[i], NULL), ==, 0);
+    CHECK_INT(stats().blocks, ==, 0);
 }
