@@ -166,7 +166,7 @@ PLAIT_API int plait_net_bind_with(const char *place,
  *             listener was closed instead of stopped
  * -EINVAL     the socket does not listen (also: was stopped before), an option is out of range, or
  *             on a plain thread no executor was given
- * -ENOTSUP    an executor of processes, which cannot be given a descriptor
+ * -ENOTSUP    an executor of processes: what handlers share with the program is memory
  * -ENOMEM; other errors of accept(2) that last.
  * The listener stays the caller's. Suspends a fiber, blocks a thread. */
 PLAIT_API int plait_net_serve_with(int listener, const struct plait_task *handler,

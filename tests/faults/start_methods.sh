@@ -33,22 +33,22 @@ again() {
 # Without those that have threads or a second executor of processes, where a fork is refused.
 spawned_workers_conform() {
     again spawn conformance_submit conformance_bytes conformance_cancel conformance_wait \
-        conformance_close conformance_retries
+        conformance_close conformance_retries conformance_descriptors
 }
 
 forked_workers_conform() {
     forks_are_refused && skip "the sanitizer has threads of its own"
     again fork conformance_submit conformance_bytes conformance_cancel conformance_wait \
-        conformance_close conformance_retries
+        conformance_close conformance_retries conformance_descriptors
 }
 
 spawned_workers_die_as_others() {
-    again spawn faults_death faults_ladder faults_hostile
+    again spawn faults_death faults_ladder faults_hostile faults_descriptors
 }
 
 forked_workers_die_as_others() {
     forks_are_refused && skip "the sanitizer has threads of its own"
-    again fork faults_death faults_ladder faults_hostile
+    again fork faults_death faults_ladder faults_hostile faults_descriptors
 }
 
 forks_are_refused() {

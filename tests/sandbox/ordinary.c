@@ -69,6 +69,46 @@ TEST(bytes_of_every_size)
     CHECK_INT(plait_close(ex), ==, 0);
 }
 
+// ---- descriptors: what the program opens for it
+
+// Reads a file that it may not open, and returns a pipe that holds what it found.
+static int read_given(const int *file, int *found)
+{
+    char text[64];
+    int ends[2];
+    ssize_t n = plait_io_pread(*file, text, sizeof text, 0);
+    if (n < 0 || pipe2(ends, O_CLOEXEC) < 0)
+        return n < 0 ? (int)n : -errno;
+    int taken = plait_fd_take(*file), copy = plait_fd_take(taken);
+    int e = taken != *file || copy < 0 ? -EIO : plait_io_write_all(ends[1], text, (size_t)n, NULL);
+    plait_io_close(copy);
+    plait_io_close(taken);
+    plait_io_close(ends[1]);
+    *found = ends[0];
+    if (e < 0)
+        plait_io_close(ends[0]);
+    return e;
+}
+PLAIT_TASK_FDS(read_given, int, int, PLAIT_FD_IN_ITSELF, PLAIT_FD_OUT_ITSELF);
+
+TEST(descriptors_are_given_to_it)
+{
+    plait_executor *ex = open_with(BOX(.no_shared_heap = true), PLAIT_WORKER(.nice = 1));
+    int file = open("/proc/self/comm", O_RDONLY | O_CLOEXEC), found = -1;
+    char own[64], text[64];
+    CHECK(file >= 0);
+    ssize_t n = pread(file, own, sizeof own, 0);
+    CHECK(n > 0);
+    for (int i = 0; i < 3; i++) {
+        CHECK_INT(RUN(ex, read_given, &file, &found), ==, 0);
+        CHECK_INT(read(found, text, sizeof text), ==, n);
+        CHECK_MEM(text, own, (size_t)n);
+        CHECK_INT(close(found), ==, 0);
+    }
+    CHECK_INT(close(file), ==, 0);
+    CHECK_INT(plait_close(ex), ==, 0);
+}
+
 // ---- the shared heap
 
 struct shared {
