@@ -278,14 +278,13 @@ PLAIT_END
         return fn((const fn##_plait_argument_type *)&life->argument, life->seat);                  \
     }                                                                                              \
     PLAIT_DESCRIBE_(fn, sizeof(struct fn##_plait_life), 0, 0, NULL);                               \
-    static const struct plait_actor_type fn##_plait_actor = {                                      \
-        sizeof(struct plait_actor_type),                                                           \
-        &fn##_plait_task,                                                                          \
-        offsetof(struct fn##_plait_life, argument),                                                \
-        PLAIT_BYTES_(fn##_plait_argument_type),                                                    \
-        PLAIT_BYTES_(fn##_plait_message_type),                                                     \
-        PLAIT_BYTES_(fn##_plait_answer_type)                                                       \
-    }
+    static const struct plait_actor_type fn##_plait_actor                                          \
+        __attribute__((unused)) = { sizeof(struct plait_actor_type),                               \
+                                    &fn##_plait_task,                                              \
+                                    offsetof(struct fn##_plait_life, argument),                    \
+                                    PLAIT_BYTES_(fn##_plait_argument_type),                        \
+                                    PLAIT_BYTES_(fn##_plait_message_type),                         \
+                                    PLAIT_BYTES_(fn##_plait_answer_type) }
 
 /* plait_supervisor_new(&s, ex), or with options: plait_supervisor_new(&s, ex, .restarts_max = 1) */
 #define plait_supervisor_new(ret, ...) PLAIT_SUPERVISOR_NEW_(ret, __VA_ARGS__, )

@@ -20,6 +20,10 @@ PLAIT_TASK(count, struct range, long);
 PLAIT_TASK(quiet, struct range, void);
 PLAIT_TASK(plain, void, long);
 PLAIT_TASK_BYTES(upper);
+static int act(const struct range *r, plait_seat *seat) { return r && seat ? 0 : 1; }
+static int alone(const void *none, plait_seat *seat) { (void)none; return seat != 0; }
+PLAIT_ACTOR(act, struct range, struct other, long);
+PLAIT_ACTOR(alone, void, void, void);
 '
 
 # source NAME LINE: a program whose body is LINE
@@ -33,6 +37,9 @@ int use(plait_executor *ex, plait_future *f, plait_scope *s)
     struct other o = { 0 };
     long n = 0, ns[2] = { 0, 0 };
     short small = 0;
+    plait_supervisor *sup = 0;
+    plait_actor *a = 0;
+    (void)sup, (void)a;
     (void)ex, (void)f, (void)s, (void)r, (void)many, (void)o, (void)n, (void)ns, (void)small;
     $2
 }
@@ -87,6 +94,13 @@ return plait_go(s, &n, count, { 1, 2 });
 return plait_go_at(s, &n, count, &r);
 return plait_scope_begin(s, ex);
 return plait_scope_begin(s, ex, .deadline = plait_after(PLAIT_SECOND));
+return plait_supervisor_new(&sup, ex);
+return plait_supervisor_new(&sup, ex, .restarts_max = 2);
+return plait_actor_start(&a, sup, act, &r);
+return plait_actor_start(&a, sup, act, &r, .name = "a", .restart = PLAIT_TRANSIENT);
+return plait_actor_start(&a, sup, alone, (void *)0);
+return plait_actor_tell(a, act, { 0 });
+return plait_actor_hear(a, act, &n);
 return plait_open(&ex, PLAIT_THREADS);
 return plait_open(&ex, PLAIT_THREADS, .workers = 4);
 END
@@ -103,6 +117,10 @@ return plait_submit_at(ex, &f, count, r);
 return plait_map(ex, count, &o, ns, 2);
 return plait_go_at(s, &n, count, &o);
 return plait_submit(ex, &f, undeclared, { 1 });
+return plait_submit(ex, &f, act, { 1, 2 });
+return plait_actor_start(&a, sup, act, &o);
+return plait_actor_start(&a, sup, count, &r);
+return plait_actor_tell(a, act, { .from = 1 });
 END
 }
 wrong_results_do_not_compile() {
@@ -114,6 +132,7 @@ return plait_go(s, &small, count, { 1, 2 });
 return plait_go(s, &o, count, { 1, 2 });
 return plait_map(ex, count, many, &o, 2);
 return plait_map(ex, count, many, &small, 2);
+return plait_actor_hear(a, act, &small);
 END
 }
 wrong_functions_are_no_tasks() {
@@ -127,6 +146,9 @@ static long g(const struct range *r, long *n) { return r && n; } PLAIT_TASK(g, s
 static int g(struct range *r) { return r != 0; } PLAIT_TASK(g, struct range, long);
 static int g(const struct range *r, long *n) { return r && n; } PLAIT_TASK_BYTES(g);
 static int g(const struct wide *w, long *n) { return w && n; } PLAIT_TASK(g, struct wide, long);
+static int g(const long *r, long *n) { return r && n; } PLAIT_ACTOR(g, long, long, long);
+static int g(const long *r, plait_seat *s) { return r && s; } PLAIT_ACTOR(g, int, long, long);
+static int g(const int *r, plait_seat *s) { return r && s; } PLAIT_ACTOR(g, int, struct wide, int);
 END
 }
 
