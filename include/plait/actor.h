@@ -36,7 +36,8 @@
 //
 // A plait_actor may be passed to tasks and other actors: put, get and their kin work in every
 // worker of the program. Calls that do not say so work only in the process that has started it
-// (-ENOTSUP elsewhere). Calls that do not say that they suspend never suspend.
+// (-ENOTSUP elsewhere), in tasks of every executor there and on plain threads. Calls that do not
+// say that they suspend never suspend.
 #ifndef PLAIT_ACTOR_H
 #define PLAIT_ACTOR_H
 

@@ -9,7 +9,7 @@
 // Time. Deadlines are absolute, on the monotonic clock, in nanoseconds. 0 and PLAIT_NEVER both mean
 // "no deadline", so that a zeroed options structure waits for ever.
 //
-// The calls of this header never suspend.
+// The calls of this header never suspend, and work in tasks of every executor and on plain threads.
 #ifndef PLAIT_BASE_H
 #define PLAIT_BASE_H
 

@@ -16,6 +16,8 @@
 // plait_channel_count() work on it as on any other; a put fails with -EPERM. It is a queue of its
 // own with room for `capacity` values, taken when it begins, so the memory of a slow subscriber is
 // bounded, and it can hold up nobody but as PLAIT_SLOW_WAIT says.
+//
+// Everything here works in tasks of every executor and on plain threads, within one process.
 #ifndef PLAIT_BROADCAST_H
 #define PLAIT_BROADCAST_H
 

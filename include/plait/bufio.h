@@ -19,7 +19,8 @@
 // the buffer alone can answer does not wait, and succeeds in a cancelled scope too.
 //
 // One task may read while another writes. Two that read at the same time, or two that write, are
-// the caller's bug, and abort. Waiting suspends a fiber and blocks a thread, on every executor.
+// the caller's bug, and abort. Everything here works in tasks of every executor and on plain
+// threads: waiting suspends a fiber and blocks a thread.
 #ifndef PLAIT_BUFIO_H
 #define PLAIT_BUFIO_H
 

@@ -11,7 +11,8 @@
 //
 // Waiting suspends a fiber and blocks a plain thread, and ends with -ECANCELED or -ETIMEDOUT when
 // the caller's scope is cancelled or its deadline passes: then nothing was put or taken. Calls that
-// do not list these codes never suspend.
+// do not list these codes never suspend. Everything here works in tasks of every executor and on
+// plain threads, within one process.
 #ifndef PLAIT_CHANNEL_H
 #define PLAIT_CHANNEL_H
 

@@ -8,10 +8,11 @@
 //         fwrite(o.out.data, 1, o.out.bytes, stdout);
 //     plait_child_output_done(&o);
 //
-// Waiting suspends a fiber and blocks a plain thread. A child leads a process group of its own, so
-// that what it starts is ended with it. The library installs no SIGCHLD handler and waits for no
-// process but those that it was asked to start; a program that ignores SIGCHLD or waits for any
-// child loses the exit status (-ECHILD). Calls that do not say that they suspend never suspend.
+// Everything here works in tasks of every executor and on plain threads: waiting suspends a fiber
+// and blocks a thread. A child leads a process group of its own, so that what it starts is ended
+// with it. The library installs no SIGCHLD handler and waits for no process but those that it was
+// asked to start; a program that ignores SIGCHLD or waits for any child loses the exit status
+// (-ECHILD). Calls that do not say that they suspend never suspend.
 #ifndef PLAIT_CHILD_H
 #define PLAIT_CHILD_H
 

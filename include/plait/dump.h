@@ -12,6 +12,8 @@
 //       thread 4709 waits for the end of the executor 0x55d0c0, since 2.000 s
 //
 // Addresses of code are made into names of functions by `tools/dump-names < dump`.
+//
+// Everything here works in tasks of every executor and on plain threads, also in signal handlers.
 #ifndef PLAIT_DUMP_H
 #define PLAIT_DUMP_H
 

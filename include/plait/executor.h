@@ -12,7 +12,8 @@
 // | PLAIT_THREADS   | a worker a core, stealing            | yes      | no: ends at a plait call |
 // | PLAIT_PROCESSES | worker processes, each an event loop | yes      | yes                      |
 //
-// Calls that do not say otherwise never suspend, and are allowed on any thread and in tasks.
+// Calls that do not say otherwise never suspend, and work in tasks of every executor and on plain
+// threads.
 #ifndef PLAIT_EXECUTOR_H
 #define PLAIT_EXECUTOR_H
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What a task may call to wait, to give way, and to get out of the way.
 //
-// Every call here works on a task of any executor, where it suspends, and on a plain thread, where
-// it blocks, unless it says that it never suspends.
+// Every call here works in tasks of every executor and on plain threads: it suspends the task and
+// blocks the thread, unless it says that it never suspends.
 #ifndef PLAIT_FIBER_H
 #define PLAIT_FIBER_H
 

@@ -10,10 +10,11 @@
 //     if (r == 0)
 //         plait_walk_free(w);
 //
-// Nothing here blocks an event loop: a task is suspended while the loop, or a thread of the
-// blocking pool, does the work. A plain thread blocks. Each call returns what the system call of
-// that name does, a negative errno for a failure; and -ECANCELED or -ETIMEDOUT by the scope, before
-// anything was done; and -EAGAIN where no thread can be made.
+// Everything here works in tasks of every executor and on plain threads. Nothing blocks an event
+// loop: a task is suspended while the loop, or a thread of the blocking pool, does the work. A
+// plain thread blocks. Each call returns what the system call of that name does, a negative errno
+// for a failure; and -ECANCELED or -ETIMEDOUT by the scope, before anything was done; and -EAGAIN
+// where no thread can be made.
 #ifndef PLAIT_FILE_H
 #define PLAIT_FILE_H
 

@@ -9,7 +9,8 @@
 //
 // Every future completes: by the task's return, a cancel, a worker's death or the executor's end.
 //
-// Calls that do not say that they suspend never suspend.
+// Calls that do not say that they suspend never suspend. Everything here works in tasks of every
+// executor and on plain threads.
 #ifndef PLAIT_FUTURE_H
 #define PLAIT_FUTURE_H
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// I/O that looks blocking: every call here suspends a task and blocks a plain thread; either way it
-// ends at the ambient deadline (-ETIMEDOUT) and when the scope is cancelled (-ECANCELED).
+// I/O that looks blocking: every call here works in tasks of every executor and on plain threads:
+// it suspends the task and blocks the thread; either way it ends at the ambient deadline
+// (-ETIMEDOUT) and when the scope is cancelled (-ECANCELED).
 //
 // Descriptors are ordinary ones; their O_NONBLOCK flag does not matter and is not changed. A
 // partial transfer returns the count; what cancels shows at the next call. Each call returns a

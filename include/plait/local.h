@@ -15,6 +15,8 @@
 //
 // Use this where a program of threads would use thread-local variables (`_Thread_local`): many
 // tasks share a thread, and with it such variables.
+//
+// Everything here works in tasks of every executor and on plain threads.
 #ifndef PLAIT_LOCAL_H
 #define PLAIT_LOCAL_H
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The same task over many inputs.
+// The same task over many inputs. Everything here works in tasks of every executor and on plain
+// threads.
 #ifndef PLAIT_MAP_H
 #define PLAIT_MAP_H
 

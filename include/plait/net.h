@@ -14,10 +14,11 @@
 // | `:80` `*:80`                       | every address of this machine                           |
 // | `/run/x.sock` `unix:x` `unix:@x`   | a Unix socket: a path, or an abstract name              |
 //
-// Ports are decimal. Descriptors are ordinary ones, close-on-exec. All calls that wait suspend a
-// task and block a plain thread, and end with -ETIMEDOUT at the ambient deadline and -ECANCELED
-// when the scope is cancelled; what they had opened until then is closed. plait_last_error() has a
-// sentence for a failed resolve, connect, listen or bind.
+// Ports are decimal. Descriptors are ordinary ones, close-on-exec. Everything here works in tasks
+// of every executor and on plain threads: all calls that wait suspend a task and block a plain
+// thread, and end with -ETIMEDOUT at the ambient deadline and -ECANCELED when the scope is
+// cancelled; what they had opened until then is closed. plait_last_error() has a sentence for a
+// failed resolve, connect, listen or bind.
 #ifndef PLAIT_NET_H
 #define PLAIT_NET_H
 

@@ -37,6 +37,8 @@
 // .no_shared_heap. With .files it sees the names and sizes of files that it may not read; without,
 // those of files whose path it knows. A kernel bug in what is left of the system calls is not
 // kept away.
+//
+// Everything here works in tasks of every executor and on plain threads, but not in a sandbox.
 #ifndef PLAIT_SANDBOX_H
 #define PLAIT_SANDBOX_H
 

@@ -12,7 +12,8 @@
 // code (-ETIMEDOUT if a deadline did it, else -ECANCELED) until the scope is left; an operation
 // that completed returns its result all the same.
 //
-// Calls that do not say that they suspend never suspend.
+// Calls that do not say that they suspend never suspend. Everything here works in tasks of every
+// executor and on plain threads.
 #ifndef PLAIT_SCOPE_H
 #define PLAIT_SCOPE_H
 

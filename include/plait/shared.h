@@ -17,6 +17,9 @@
 //
 // Up to 64 GiB, or an eighth of the limit on address space (RLIMIT_AS), or PLAIT_SHARED_MIB of the
 // environment; 0 there means none. Memory is taken from the system when it is allocated.
+//
+// Everything here works in tasks of every executor and on plain threads of a process that has a
+// part in the heap.
 #ifndef PLAIT_SHARED_H
 #define PLAIT_SHARED_H
 

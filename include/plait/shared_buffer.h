@@ -12,6 +12,9 @@
 // back before its task ends with -EOWNERDEAD, so nothing that only it knew is left. A task that
 // returns a buffer of its own hands its reference to the program by plait_shared_buffer_give(), as
 // the last thing it does; the program then gives it back.
+//
+// Everything here works in tasks of every executor and on plain threads of a process that has a
+// part in the heap.
 #ifndef PLAIT_SHARED_BUFFER_H
 #define PLAIT_SHARED_BUFFER_H
 

@@ -10,11 +10,12 @@
 // padding must be zero. A process that dies in a call has done it whole, or not; the others repair
 // what is to be repaired and never notice.
 //
-// A call that lists -ECANCELED suspends a fiber and blocks a thread; the others never suspend. It
-// waits while another's call is at work, which copies a value at most, and ends early with
-// -ECANCELED or -ETIMEDOUT when the caller's scope is cancelled or its deadline passes: then
-// nothing was done. -ENOTSUP: this process has no part in the heap. -ENOMEM, -EAGAIN: this process
-// lacks the memory or the thread to wait with.
+// Everything here works in tasks of every executor and on plain threads. A call that lists
+// -ECANCELED suspends a fiber and blocks a thread; the others never suspend. It waits while
+// another's call is at work, which copies a value at most, and ends early with -ECANCELED or
+// -ETIMEDOUT when the caller's scope is cancelled or its deadline passes: then nothing was done.
+// -ENOTSUP: this process has no part in the heap. -ENOMEM, -EAGAIN: this process lacks the memory
+// or the thread to wait with.
 #ifndef PLAIT_SHARED_MAP_H
 #define PLAIT_SHARED_MAP_H
 

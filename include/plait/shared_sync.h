@@ -12,12 +12,12 @@
 //     ...
 //     plait_shared_mutex_unlock(&a->mutex);
 //
-// They work between all fibers, tasks and plain threads of the program and its workers, and only at
-// addresses in the shared heap. A lock belongs to the process that took it: any strand of it may
-// unlock. Waiting suspends a fiber and blocks a plain thread; it ends early with -ECANCELED or
-// -ETIMEDOUT when the caller's scope is cancelled or its deadline passes, and then the caller holds
-// nothing, and nothing was put or taken. -ENOTSUP: this process has no part in the heap. -ENOMEM,
-// -EAGAIN: this process lacks the memory or the thread to wait with.
+// They work in tasks of every executor and on plain threads of the program and its workers, between
+// all of them, and only at addresses in the shared heap. A lock belongs to the process that took
+// it: any strand of it may unlock. Waiting suspends a fiber and blocks a plain thread; it ends
+// early with -ECANCELED or -ETIMEDOUT when the caller's scope is cancelled or its deadline passes,
+// and then the caller holds nothing, and nothing was put or taken. -ENOTSUP: this process has no
+// part in the heap. -ENOMEM, -EAGAIN: this process lacks the memory or the thread to wait with.
 //
 // Atomics need nothing of plait: C's and C++'s work in the shared heap, since they are free of
 // locks.

@@ -14,6 +14,8 @@
 // As always with signals, several of a kind may come as one: a value waits until somebody takes it,
 // and what comes meanwhile makes one more value, whose .count says how many. No signal that comes
 // often keeps another from being delivered.
+//
+// Everything here works in tasks of every executor and on plain threads.
 #ifndef PLAIT_SIGNAL_H
 #define PLAIT_SIGNAL_H
 

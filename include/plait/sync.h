@@ -3,7 +3,8 @@
 // threads.
 //
 // All are the caller's storage, valid when zeroed (PLAIT_MUTEX_INIT and so on are {0}), hold no
-// memory elsewhere, and must not move while somebody waits. They work within one process.
+// memory elsewhere, and must not move while somebody waits. Everything here works in tasks of every
+// executor and on plain threads, within one process.
 //
 // Waiting suspends a fiber and blocks a plain thread; it ends early with -ECANCELED or -ETIMEDOUT
 // when the caller's scope is cancelled or its deadline passes, and then the caller holds nothing.

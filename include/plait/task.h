@@ -24,7 +24,7 @@
 // A declared task can be found by its name in another process, so it may run in an executor of
 // processes, also when it lives in a shared library that was loaded before the executor opened.
 //
-// The calls of this header never suspend.
+// The calls of this header never suspend, and work in tasks of every executor and on plain threads.
 #ifndef PLAIT_TASK_H
 #define PLAIT_TASK_H
 

@@ -12,6 +12,8 @@
 //     plait_timer_start(ts, &idle, plait_after(30 * PLAIT_SECOND), close_it, connection);
 //     plait_timer_stop(ts, &idle);             // true: close_it() will not be called
 //     plait_timers_free(ts);
+//
+// Everything here works in tasks of every executor and on plain threads.
 #ifndef PLAIT_TIMER_H
 #define PLAIT_TIMER_H
 

@@ -13,9 +13,10 @@
 //         puts(plait_tls_error(t));
 //     plait_tls_close(t);
 //
-// The handshake, reads and writes wait as all of plait's I/O does: a fiber is suspended, a thread
-// blocks, the ambient deadline and a cancel end the wait, nothing is lost by that, and the call can
-// be made again. OpenSSL itself never waits, so tasks of one worker do not hold each other up.
+// Everything here works in tasks of every executor and on plain threads. The handshake, reads and
+// writes wait as all of plait's I/O does: a fiber is suspended, a thread blocks, the ambient
+// deadline and a cancel end the wait, nothing is lost by that, and the call can be made again.
+// OpenSSL itself never waits, so tasks of one worker do not hold each other up.
 //
 // By TLS 1.3 a client is done before the server has looked at its certificate. A client that is
 // refused learns that from a read; a write may fail before, with -EPIPE or -ECONNRESET.

@@ -50,6 +50,8 @@ what_a_comment_lacks_is_said() {
         'plait_x() can wait, and nobody says that it suspends'
     spoiled "no word of waiting" 's|never suspend||' base.h \
         'plait_version() does not say whether it may suspend'
+    spoiled "no word of executors" 's|every executor|no executor|' base.h \
+        'plait_version() does not say where it may be called'
 }
 an_undocumented_name_fails_dev_docs() {
     rm -rf tree

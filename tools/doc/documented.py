@@ -10,6 +10,9 @@
   A function that lists -ECANCELED or -ETIMEDOUT, or takes a deadline, may suspend, and the head
   must say "waiting suspends a fiber" or "calls that wait suspend"; for the others it must say
   "never suspend". "Every call here suspends" speaks for all.
+- Where a function may be called is said in the head of its header for all ("... in tasks of every
+  executor and on plain threads", with what limits it), or else in its comment ("On any thread",
+  "executors of processes", PLAIT_FIBERS). One for which the head is not true says so.
 """
 import re
 
@@ -23,6 +26,10 @@ HEAD_SUSPENDS = re.compile(r"(?<!never )\bsuspends\b|\bcalls that wait [^.;]*sus
 HEAD_NEVER = re.compile(r"\bnever suspends?\b")
 HEAD_ALL = re.compile(r"\b[Ee]very call [^.;]*\bsuspends\b")
 WAITS = re.compile(r"-ECANCELED|-ETIMEDOUT")
+HEAD_WHERE = re.compile(r"\bin tasks of every executor\b[^.]*\bon plain threads\b")
+WHERE = re.compile(r"\b(any|every|each|all) (executors?|tasks?|process(es)?|threads?)\b|"
+                   r"\bexecutors? of\b|\bplain threads?\b|\bPLAIT_(FIBERS|THREADS|PROCESSES)\b",
+                   re.I)
 
 
 def undocumented(header):
@@ -45,6 +52,11 @@ def missing_in(function, comment, head):
         yield function.line, (
             f"{function.name}() returns {fails.group(1)}, and its comment lists no errors: give "
             'each as -ECODE, or say "Returns 0", "as plait_other()" or "never fails"')
+    if not HEAD_WHERE.search(head) and not WHERE.search(comment):
+        yield function.line, (
+            f"{function.name}() does not say where it may be called: write in the head of the "
+            'header "Everything here works in tasks of every executor and on plain threads.", or '
+            "in its comment on which executors and threads it works")
     if SUSPENDS.search(comment) or HEAD_ALL.search(head):
         return
     waits = WAITS.search(comment) or re.search(r"\bint64_t deadline\b", function.code)
