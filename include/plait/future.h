@@ -40,8 +40,10 @@ struct plait_error {
     int pid;              /* the worker process that ran it, or 0 */
     int signal;           /* that killed the worker, or 0 */
     int exit_status;      /* with which the worker exited, or -1 */
-    int64_t cpu_ns;       /* CPU time the dead worker had used, or 0 */
-    int64_t max_rss;      /* peak resident bytes of the dead worker, or 0 */
+    int64_t cpu_ns;       /* PLAIT_PROCESSES, else 0: CPU time that the dead worker had used in all;
+                             of a task that returned, what its worker's thread used meanwhile, give
+                             or take a millisecond */
+    int64_t max_rss;      /* peak resident bytes of its worker process until then, or 0 */
     const char *message;  /* a sentence */
     bool core_dumped;     /* the dead worker left a core dump */
     unsigned attempts;    /* how often it was started; 0: it never was */

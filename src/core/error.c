@@ -79,6 +79,10 @@ const struct plait_error *plait_error(plait_future *f)
             x->error.exit_status = -1;
         if (x->error.pid == 0)
             x->error.pid = f->pid;
+        if (f->peak_kib) {
+            x->error.cpu_ns = f->cpu_ns;
+            x->error.max_rss = f->peak_kib * INT64_C(1024);
+        }
         x->error.attempts = x->lost + f->started;
         x->error.digest = digest;
         x->error.stderr_tail = x->tail ? x->tail : "";

@@ -312,6 +312,8 @@ int pl_future_make(plait_future **ret, struct plait_executor *ex, const struct p
     f->reason = PLAIT_REASON_NONE;
     f->started = 0;
     f->pid = 0;
+    f->peak_kib = 0;
+    f->cpu_ns = 0;
     if (pl_future_is_bytes(f))
         e = copy_bytes_in(f, in);
     else

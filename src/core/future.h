@@ -69,6 +69,8 @@ struct plait_future {
     uint8_t pooled;                           /* allocated from the slab of its executor */
     uint8_t started;                          /* the attempt that ended it had begun */
     int32_t pid;                              /* the worker process that ended it, or 0 */
+    uint32_t peak_kib;                        /* of a task that failed there, as in plait_error */
+    int64_t cpu_ns;                           /* the same */
     char data[] __attribute__((aligned(16))); /* the argument, then the result */
 };
 

@@ -198,6 +198,12 @@ static int reap(idtype_t type, int id, bool wait, struct pl_exit *ret)
     return 0;
 }
 
+int64_t pl_process_peak(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) < 0 ? 0 : usage.ru_maxrss * INT64_C(1024);
+}
+
 int pl_process_reap(int pid, bool wait, struct pl_exit *ret)
 {
     return reap(P_PID, pid, wait, ret);

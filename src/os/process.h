@@ -66,6 +66,9 @@ int pl_process_reap(int pid, bool wait, struct pl_exit *ret);
 // The same by descriptor, which no other process can have taken over.
 int pl_pidfd_reap(int pidfd, bool wait, struct pl_exit *ret);
 
+// The most bytes of this process that have been resident at a time.
+int64_t pl_process_peak(void);
+
 // Ends this process at once: no destructors, no flushing.
 void pl_process_exit(int status) __attribute__((noreturn));
 

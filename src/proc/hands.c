@@ -339,7 +339,7 @@ static void record(struct pl_hand *h, plait_future *f, const struct pl_flight *f
     x->error.exit_status = m->signal ? -1 : m->status;
     x->error.cpu_ns = m->cpu_ns;
     x->error.max_rss = m->max_rss;
-    pl_ear_keep(h, fl->slot, false, f);
+    pl_ear_keep(h, fl->slot, NULL, f);
     say_how(how, sizeof how, h, m);
     if (fl->reason == PLAIT_REASON_DEADLINE)
         snprintf(x->message, sizeof x->message,
@@ -409,11 +409,10 @@ static void tell_of_death(struct pl_hand *h, const struct pl_message *m, bool us
     char how[160];
     say_how(how, sizeof how, h, m);
     if (h->unfit[0])
-        snprintf(after->notice, sizeof after->notice, "the worker process %d cannot start: %s",
-                 h->pid, h->unfit);
+        pl_after_tell(after, "the worker process %d cannot start: %s", h->pid, h->unfit);
     else
-        snprintf(after->notice, sizeof after->notice, "the worker process %d %s %s", h->pid, how,
-                 useful ? "while it had nothing to do" : "before it ran anything");
+        pl_after_tell(after, "the worker process %d %s %s", h->pid, how,
+                      useful ? "while it had nothing to do" : "before it ran anything");
     if (h->unfit[0])
         snprintf(p->broken_why, sizeof p->broken_why,
                  "worker processes cannot start: the last one, %d: %s", h->pid, h->unfit);

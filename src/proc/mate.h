@@ -37,6 +37,7 @@ struct pl_delivery {
 // What a dispatcher runs.
 struct pl_serving {
     _Atomic uint32_t slot; // or PL_NOBODY; | PL_BUSY
+    int64_t cpu;           // the thread's CPU clock when it began, or up to a millisecond before
     struct pl_cancel cancel;
     struct pl_notify notify;
 };
@@ -69,8 +70,10 @@ struct pl_mate {
     struct pl_idler *idle;
     int64_t now, doze_ns; // the clock as last read
     int64_t busy_since, run_ns;
-    uint32_t ran;       // tasks since then
-    int64_t weighed_at; // when the resident memory was looked at
+    uint32_t ran;          // tasks since then
+    int64_t cpu, cpu_at;   // the thread's CPU clock as last read, and when; serve.c
+    int64_t peak, peak_at; // the same of the resident memory
+    int64_t weighed_at;    // when the resident memory was looked at
 
     // What comes by socket for a slot: 0: not yet; a pl_wait that waits for it; CAME: it lies in
     // `delivered`; BUSY: and the listener is at it.
@@ -93,6 +96,9 @@ void pl_mate_announce(struct pl_mate *m, uint32_t slot);
 void pl_mate_rouse(struct pl_mate *m);
 
 // ---- serve.c
+
+// Reads the thread's CPU clock, unless that was done within the last millisecond.
+void pl_mate_read_cpu(struct pl_mate *m, int64_t now);
 
 // Runs the task in a slot, and announces it.
 void pl_mate_serve(struct pl_mate *m, struct pl_serving *v, uint32_t slot);

@@ -164,7 +164,7 @@ struct pl_after {
     bool counted;                // it counts as alive
     struct pl_landing *landings;
     struct pl_loading *loadings;
-    char notice[280]; // PLAIT_NOTICE_WORKER_DIED, if any
+    char *notice; // PLAIT_NOTICE_WORKER_DIED, if any
 };
 
 enum pl_pool_phase {
@@ -354,6 +354,10 @@ void pl_flight_free(struct pl_hand *h, struct pl_flight *f);
 void pl_pool_unlock(struct pl_pool *p, struct pl_after *after);
 void pl_after_init(struct pl_after *after);
 
+// What the program is told of a worker that died, in the place of what was to be told before.
+void pl_after_tell(struct pl_after *after, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
 void pl_pool_help(struct plait_executor *ex, plait_future *f, int64_t deadline);
 
 // Sets whom busy workers ring; false when something has been finished already.
@@ -459,9 +463,9 @@ int pl_ear_open(struct pl_hand *h, int *written);
 // The worker is dead: reads what is left.
 void pl_ear_close(struct pl_hand *h);
 
-// Keeps the end of what was written since the task in the slot began, for the future's record:
-// up to where a living worker says that the task ended, or all that a dead one has written.
-void pl_ear_keep(struct pl_hand *h, unsigned slot, bool living, plait_future *f);
+// Keeps the end of what was written since the task in the slot began, for the future's record: up
+// to where a living worker says that the task's words end, or (NULL) all that a dead one wrote.
+void pl_ear_keep(struct pl_hand *h, unsigned slot, const uint64_t *spoken, plait_future *f);
 
 // ---- zygote_client.c
 

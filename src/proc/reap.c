@@ -14,6 +14,8 @@
 #include "proc/pool.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/bug.h"
@@ -32,6 +34,19 @@ void pl_after_init(struct pl_after *after)
 {
     *after = (struct pl_after){ .first = NULL };
     after->end = &after->first;
+}
+
+void pl_after_tell(struct pl_after *after, const char *format, ...)
+{
+    enum { BYTES = 280 };
+    va_list values;
+    if (!after->notice)
+        after->notice = pl_alloc(BYTES);
+    if (!after->notice)
+        return; // the worker is replaced all the same
+    va_start(values, format);
+    vsnprintf(after->notice, BYTES, format, values);
+    va_end(values);
 }
 
 // ---- out of the books
@@ -168,8 +183,13 @@ bool pl_hand_land(struct pl_hand *h, struct pl_flight *fl, struct pl_after *afte
     plait_future *f = pl_flight_clear(p, fl);
     f->pid = h->pid;
     f->started = 1;
-    if (PL_UNLIKELY(code < 0))
-        pl_ear_keep(h, fl->slot, true, f);
+    if (PL_UNLIKELY(code < 0)) {
+        struct pl_parting said;
+        memcpy(&said, s->data, sizeof said);
+        f->cpu_ns = said.cpu_ns > 0 ? said.cpu_ns : 0;
+        f->peak_kib = said.peak_kib;
+        pl_ear_keep(h, fl->slot, &said.spoken, f);
+    }
     if (cargo) {
         f->code = code;
         atomic_store_explicit(&f->notify.phase, PL_PHASE_ENDED,
@@ -301,8 +321,10 @@ static uint64_t finish(struct pl_pool *p, struct pl_after *after)
         complete(after->cancelled);
         count += after->counted;
     }
-    if (after->notice[0])
+    if (PL_UNLIKELY(after->notice != NULL)) {
         pl_notice(&p->ex, PLAIT_NOTICE_WORKER_DIED, NULL, 0, after->notice);
+        pl_free_mem(after->notice);
+    }
     return count;
 }
 

@@ -90,6 +90,14 @@ struct pl_slot {
 
 _Static_assert(sizeof(struct pl_slot) == 64 + PL_INLINE_BYTES, "a slot is four cache lines");
 
+// What a slot's data hold when its task has failed.
+struct pl_parting {
+    uint64_t spoken;   // captured stderr: where the task's words end
+    int64_t cpu_ns;    // what the worker has used since the task began
+    uint32_t peak_kib; // what has been resident in it at most
+};
+_Static_assert(sizeof(struct pl_parting) <= PL_INLINE_BYTES, "it fits");
+
 struct pl_ring {
     _Atomic uint32_t cells[PL_SLOTS];
 };

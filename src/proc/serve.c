@@ -14,6 +14,8 @@
 #include "os/clock.h"
 #include "os/ipc.h"
 #include "os/memory.h"
+#include "os/process.h"
+#include "os/thread.h"
 
 // ---- arguments and results
 
@@ -287,6 +289,41 @@ static int run(struct pl_mate *m, struct pl_serving *v, uint32_t index,
     return code;
 }
 
+// ---- what it has used
+
+// Before tasks longer than this the CPU clock is read; it is a system call.
+#define LONG_NS 50000
+
+void pl_mate_read_cpu(struct pl_mate *m, int64_t now)
+{
+    if (now - m->cpu_at < PL_MILLISECOND)
+        return;
+    m->cpu = pl_thread_cpu();
+    m->cpu_at = now;
+}
+
+static void begin_use(struct pl_mate *m, struct pl_serving *v)
+{
+    if (PL_UNLIKELY(m->run_ns == 0 || m->run_ns > LONG_NS))
+        m->cpu = pl_thread_cpu();
+    v->cpu = m->cpu;
+}
+
+// For a failed task's record; where a result would be.
+static void part(struct pl_mate *m, const struct pl_serving *v, struct pl_slot *s)
+{
+    int64_t now = pl_now();
+    pl_mate_read_cpu(m, now);
+    if (now - m->peak_at >= PL_MILLISECOND) {
+        m->peak = pl_process_peak();
+        m->peak_at = now;
+    }
+    struct pl_parting last = { .cpu_ns = m->cpu - v->cpu, .peak_kib = (uint32_t)(m->peak >> 10) };
+    if (PL_UNLIKELY(m->stderr_pipe >= 0))
+        last.spoken = pl_mate_last_words(m);
+    memcpy(s->data, &last, sizeof last);
+}
+
 void pl_mate_serve(struct pl_mate *m, struct pl_serving *v, uint32_t index)
 {
     struct pl_slot *s = &m->channel->slots[index];
@@ -296,13 +333,12 @@ void pl_mate_serve(struct pl_mate *m, struct pl_serving *v, uint32_t index)
     int code = open_argument(m, index, &in);
     if (PL_UNLIKELY(m->stderr_pipe >= 0))
         s->spoken = pl_mate_spoken(m);
+    begin_use(m, v);
     if (code == 0)
         code = task ? run(m, v, index, task, &in) : -ENOENT;
     close_argument(&in);
-    if (PL_UNLIKELY(code < 0 && m->stderr_pipe >= 0)) {
-        uint64_t spoken = pl_mate_last_words(m);
-        memcpy(s->data, &spoken, sizeof spoken); // where a result would be
-    }
+    if (PL_UNLIKELY(code < 0))
+        part(m, v, s);
     s->code = code;
     pl_slot_finish(s);
     m->ran++;

@@ -320,18 +320,17 @@ static void words_are_kept(struct pl_ears *e, struct pl_ear *ear)
         pl_bell_ring(e->bell);
 }
 
-void pl_ear_keep(struct pl_hand *h, unsigned slot, bool living, plait_future *f)
+void pl_ear_keep(struct pl_hand *h, unsigned slot, const uint64_t *spoken, plait_future *f)
 {
     struct pl_ears *e = h->pool->ears;
     if (!e)
         return;
     const struct pl_slot *s = &h->channel->slots[slot];
     struct pl_ear *ear = ear_of(h);
-    uint64_t from = *(volatile const uint64_t *)&s->spoken, end = UINT64_MAX; // one copy each
-    if (living)
-        memcpy(&end, s->data, sizeof end);
+    uint64_t from = *(volatile const uint64_t *)&s->spoken; // one copy
+    uint64_t end = spoken ? *spoken : UINT64_MAX;
     pl_lock(&e->lock);
-    if (living && end > ear->total)
+    if (spoken && end > ear->total)
         hear_for_thread(e, h->index, end);
     end = end < ear->total ? end : ear->total;
     uint64_t least = ear->total < RING_BYTES ? 0 : ear->total - RING_BYTES;
@@ -344,7 +343,7 @@ void pl_ear_keep(struct pl_hand *h, unsigned slot, bool living, plait_future *f)
         char c = ear->ring[at % RING_BYTES];
         tail[at - from] = c ? c : '?';
     }
-    if (living)
+    if (spoken)
         words_are_kept(e, ear);
     pl_unlock(&e->lock);
     if (!tail) // nothing was written, or there is no memory for it

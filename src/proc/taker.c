@@ -76,6 +76,7 @@ static void measure(struct pl_mate *m)
     if (m->run_ns > 0 && ns < 1000000)
         ns = (3 * m->run_ns + ns) / 4;
     m->run_ns = ns > UINT32_MAX ? UINT32_MAX : ns;
+    pl_mate_read_cpu(m, m->now);
     atomic_store_explicit(&m->channel->run_ns, (uint32_t)m->run_ns, memory_order_relaxed);
     m->busy_since = m->now;
     m->ran = 0;

@@ -226,8 +226,8 @@ void pl_zygote_lost(struct pl_pool *p, struct pl_after *after)
                       after);
         return;
     }
-    snprintf(after->notice, sizeof after->notice,
-             "the process that worker processes are forked from died; starting another");
+    pl_after_tell(after,
+                  "the process that worker processes are forked from died; starting another");
     z->start_at = pl_clock_after(z->failed_starts ? PAUSE_NS << (z->failed_starts - 1) : 0);
     if (++z->failed_starts > MAX_FAILED_STARTS) {
         z->start_at = PL_FOREVER;

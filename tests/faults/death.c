@@ -3,11 +3,13 @@
 #include "faults/lib/faults.h"
 #include "lib/start.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 static int add(const struct add *in, int64_t *out)
@@ -217,6 +219,81 @@ TEST(own_errors_are_not_deaths)
     CHECK_INT(plait_result(f, NULL), ==, 7);
     CHECK(!plait_error(f));
     plait_free(f);
+    close_processes(ex);
+}
+
+// ---- what a task that returned an error has used
+
+enum { BURNT_MS = 40, TOUCHED_MIB = 48 };
+
+static int64_t thread_cpu(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return t.tv_sec * PLAIT_SECOND + t.tv_nsec;
+}
+
+// Uses much CPU time, or much memory, or nothing, and fails.
+struct use {
+    bool cpu, memory;
+};
+static int use_and_fail(const struct use *in, void *out)
+{
+    (void)out;
+    int64_t end = thread_cpu() + BURNT_MS * PLAIT_MILLISECOND;
+    while (in->cpu && thread_cpu() < end)
+        ;
+    if (in->memory) {
+        size_t bytes = (size_t)TOUCHED_MIB << 20;
+        char *at = malloc(bytes);
+        if (!at)
+            return -ENOMEM;
+        memset(at, 1, bytes);
+        __asm__ volatile("" : : "r"(at) : "memory"); // it is wanted
+        free(at);
+        return -EDOM;
+    }
+    return -ERANGE;
+}
+PLAIT_TASK(use_and_fail, struct use, void);
+
+static void fails_using(plait_executor *ex, struct use use, int code, int64_t *cpu_ns,
+                        int64_t *peak)
+{
+    plait_future *f;
+    CHECK_INT(plait_submit_at(ex, &f, use_and_fail, &use), ==, 0);
+    CHECK_INT(plait_result(f, NULL), ==, code);
+    const struct plait_error *e = plait_error(f);
+    CHECK(e != NULL);
+    *cpu_ns = e->cpu_ns;
+    *peak = e->max_rss;
+    plait_free(f);
+}
+
+// Also after many short tasks, when the clock is not read at every start.
+TEST(an_error_tells_what_its_task_has_used)
+{
+    plait_executor *ex = open_processes(1);
+    int64_t cpu, peak, before;
+    for (int round = 0; round < 3; round++) {
+        fails_using(ex, (struct use){ .cpu = false }, -ERANGE, &cpu, &before);
+        CHECK_INT(cpu, >=, 0);
+        CHECK_INT(cpu, <, BURNT_MS * PLAIT_MILLISECOND / 2);
+        CHECK_INT(before, >, 0);
+        fails_using(ex, (struct use){ .cpu = true }, -ERANGE, &cpu, &peak);
+        CHECK_INT(cpu, >=, (BURNT_MS - 1) * PLAIT_MILLISECOND);
+        CHECK_INT(cpu, <, 2 * BURNT_MS * PLAIT_MILLISECOND);
+        CHECK_INT(peak, >=, before);
+        for (int i = 0; i < 500; i++) {
+            plait_future *f;
+            int64_t sum;
+            CHECK_INT(plait_submit(ex, &f, add, { i, 1 }), ==, 0);
+            CHECK_INT(plait_result(f, &sum), ==, 0);
+            plait_free(f);
+        }
+    }
+    fails_using(ex, (struct use){ .memory = true }, -EDOM, &cpu, &peak);
+    CHECK_INT(peak, >=, (int64_t)TOUCHED_MIB << 20);
     close_processes(ex);
 }
 
