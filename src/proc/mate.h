@@ -76,7 +76,7 @@ struct pl_mate {
     int64_t weighed_at;    // when the resident memory was looked at
 
     // What comes by socket for a slot: 0: not yet; a pl_wait that waits for it; CAME: it lies in
-    // `delivered`; BUSY: and the listener is at it.
+    // `delivered`; BUSY: and somebody is at it.
     _Atomic uintptr_t cargo[PL_SLOTS];
     struct pl_delivery delivered[PL_SLOTS];
 
@@ -104,7 +104,7 @@ void pl_mate_read_cpu(struct pl_mate *m, int64_t now);
 void pl_mate_serve(struct pl_mate *m, struct pl_serving *v, uint32_t slot);
 
 // Waits until the listener has received what comes for the slot. The caller's to close.
-struct pl_delivery *pl_mate_await_cargo(struct pl_mate *m, uint32_t slot);
+void pl_mate_await_cargo(struct pl_mate *m, uint32_t slot, struct pl_delivery *ret);
 void pl_delivery_close(struct pl_delivery *d);
 
 // The listener has received it, with so many descriptors.

@@ -30,7 +30,7 @@ void pl_delivery_close(struct pl_delivery *d)
     d->count = d->mask = 0;
 }
 
-struct pl_delivery *pl_mate_await_cargo(struct pl_mate *m, uint32_t index)
+void pl_mate_await_cargo(struct pl_mate *m, uint32_t index, struct pl_delivery *ret)
 {
     struct pl_wait wait;
     uintptr_t none = 0;
@@ -40,9 +40,13 @@ struct pl_delivery *pl_mate_await_cargo(struct pl_mate *m, uint32_t index)
     if (atomic_compare_exchange_strong(&m->cargo[index], &none, (uintptr_t)&wait))
         pl_wait_uninterrupted(&wait);
     for (uintptr_t came = PL_CARGO_CAME;
-         !atomic_compare_exchange_strong(&m->cargo[index], &came, 0); came = PL_CARGO_CAME)
-        pl_relax();              // the listener is at it
-    return &m->delivered[index]; // the next comes when the host has its slot back
+         !atomic_compare_exchange_strong(&m->cargo[index], &came, PL_CARGO_BUSY);
+         came = PL_CARGO_CAME)
+        pl_relax(); // the listener is at it
+    *ret = m->delivered[index];
+    // Sequentially consistent: pairs with the load in pl_mate_deliver(), whose next message comes
+    // when the host has its slot back.
+    atomic_store(&m->cargo[index], 0);
 }
 
 struct argument {
@@ -80,7 +84,9 @@ static int open_argument(struct pl_mate *m, uint32_t index, struct argument *in)
     *in = (struct argument){ .span = { s->data, s->in_bytes } };
     memset(in->fds, -1, sizeof in->fds);
     if (s->in_place & PL_PLACE_AWAITS) {
-        int e = unpack(pl_mate_await_cargo(m, index), in, place == PL_PLACE_CARGO);
+        struct pl_delivery d;
+        pl_mate_await_cargo(m, index, &d);
+        int e = unpack(&d, in, place == PL_PLACE_CARGO);
         if (e < 0)
             return e;
     }
@@ -371,6 +377,7 @@ void pl_mate_deliver(struct pl_mate *m, const struct pl_message *message, const 
     if (message->slot >= PL_SLOTS)
         return;
     struct pl_delivery *d = &m->delivered[message->slot];
+    (void)atomic_load(&m->cargo[message->slot]); // what came before was read: see above
     d->count = count;
     d->mask = (uint32_t)message->slots[0];
     memcpy(d->fds, fds, count * sizeof *fds);

@@ -93,8 +93,11 @@ static int take(struct pl_mate *m)
         if (slot < 0 || pl_slot_take(&m->channel->slots[slot], PL_SLOT_STARTED))
             return slot;
         // Taken back: the host gets its slot. What was sent for it must not be found by the next.
-        if (m->channel->slots[slot].in_place & PL_PLACE_AWAITS)
-            pl_delivery_close(pl_mate_await_cargo(m, (uint32_t)slot));
+        if (m->channel->slots[slot].in_place & PL_PLACE_AWAITS) {
+            struct pl_delivery d;
+            pl_mate_await_cargo(m, (uint32_t)slot, &d);
+            pl_delivery_close(&d);
+        }
         pl_mate_announce(m, (uint32_t)slot);
     }
 }

@@ -221,6 +221,53 @@ TEST(a_full_socket_loses_nothing)
     close_processes(ex);
 }
 
+static int count_own(const void *in, int *count)
+{
+    (void)in;
+    *count = count_fds();
+    return 0;
+}
+PLAIT_TASK(count_own, void, int);
+
+static int read_one(const int *from, void *out)
+{
+    char byte;
+    (void)out;
+    ssize_t n = plait_io_read(*from, &byte, 1);
+    return n == 1 ? 0 : n < 0 ? (int)n : -EIO;
+}
+PLAIT_TASK_FDS(read_one, int, void, PLAIT_FD_IN_ITSELF);
+
+// What was taken back from a worker is closed there: while it is busy, and when it comes to it.
+TEST(a_worker_keeps_nothing_of_what_it_did_not_start)
+{
+    plait_executor *ex = open_quietly(1, 1);
+    plait_future *busy, *f;
+    int ends[2], before = 0, after = 0;
+    CHECK_INT(pipe2(ends, O_CLOEXEC), ==, 0);
+    CHECK_INT(plait_submit(ex, &f, count_own, { 0 }), ==, 0);
+    CHECK_INT(plait_result(f, &before), ==, 0);
+    plait_free(f);
+    for (int round = 0; round < 100; round++) {
+        CHECK_INT(plait_submit(ex, &busy, read_one, { ends[0] }), ==, 0);
+        CHECK_INT(plait_submit(ex, &f, read_one, { ends[0] }), ==, 0); // given in advance
+        plait_future *ended = round % 2 ? f : busy, *other = round % 2 ? busy : f;
+        CHECK_INT(plait_cancel(ended), ==, 0);
+        CHECK_INT(plait_result(ended, NULL), ==, -ECANCELED);
+        CHECK_INT(write(ends[1], "x", 1), ==, 1);
+        CHECK_INT(plait_result(other, NULL), ==, 0);
+        plait_free(busy);
+        plait_free(f);
+    }
+    CHECK_INT(plait_submit(ex, &f, count_own, { 0 }), ==, 0);
+    CHECK_INT(plait_result(f, &after), ==, 0);
+    plait_free(f);
+    CHECK_INT(after, ==, before);
+    CHECK_INT(close(ends[0]), ==, 0);
+    CHECK_INT(close(ends[1]), ==, 0);
+    close_processes(ex);
+}
+
 // A large argument and a large result with descriptors, under fire.
 struct large {
     int to;

@@ -16,6 +16,12 @@ static int upper(const struct plait_span *in, struct plait_buffer *out)
 {
     return plait_buffer_append(out, in->data, in->bytes);
 }
+struct carried { int fd; short number; int more[2]; };
+static int carry(const struct carried *in, int *out) { *out = in->fd; return 0; }
+static int sink(const int *in, void *none) { (void)none; return *in; }
+PLAIT_TASK_FDS(carry, struct carried, int, PLAIT_FD_IN(fd), PLAIT_FD_IN(more[1]),
+               PLAIT_FD_OUT_ITSELF);
+PLAIT_TASK_FDS(sink, int, void, PLAIT_FD_IN_ITSELF);
 PLAIT_TASK(count, struct range, long);
 PLAIT_TASK(quiet, struct range, void);
 PLAIT_TASK(plain, void, long);
@@ -88,6 +94,8 @@ return plait_submit_at(ex, &f, count, &r);
 return plait_submit_with(ex, &f, count, &r, .timeout_ns = PLAIT_SECOND);
 return plait_submit(ex, &f, plain, { 0 });
 return plait_submit_bytes(ex, &f, upper, "abc", 3);
+return plait_submit(ex, &f, carry, { 3, 1, { 4, 5 } });
+return plait_submit(ex, &f, sink, { 3 });
 return plait_map(ex, count, many, ns, 2);
 return plait_map(ex, quiet, many, (void *)0, 2);
 return plait_go(s, &n, count, { 1, 2 });
@@ -152,8 +160,34 @@ static int g(const int *r, plait_seat *s) { return r && s; } PLAIT_ACTOR(g, int,
 END
 }
 
+# Members that are no descriptors, and more than a task can have.
+wrong_descriptors_do_not_compile() {
+    while read -r line; do
+        line="static int g(const struct carried *in, long *out) { return in && out; } $line"
+        refused "return 0;" "$line"
+        refused_by_cpp "return 0;" "$line"
+    done <<'END'
+PLAIT_TASK_FDS(g, struct carried, long, PLAIT_FD_IN(number));
+PLAIT_TASK_FDS(g, struct carried, long, PLAIT_FD_IN(nothing));
+PLAIT_TASK_FDS(g, struct carried, long, PLAIT_FD_IN(more));
+PLAIT_TASK_FDS(g, struct carried, long, PLAIT_FD_IN_ITSELF);
+PLAIT_TASK_FDS(g, struct carried, long, PLAIT_FD_OUT_ITSELF);
+PLAIT_TASK_FDS(g, struct carried, long, PLAIT_FD_OUT(fd));
+END
+    fd='PLAIT_FD_IN(fd)'
+    four="$fd, $fd, $fd, $fd"
+    g='static int g(const struct carried *in, int *out) { return in && out; }'
+    compiles "return 0;" \
+        "$g PLAIT_TASK_FDS(g, struct carried, int, $four, $four, $four, $four);"
+    refused "return 0;" \
+        "$g PLAIT_TASK_FDS(g, struct carried, int, $four, $four, $four, $four, $fd);"
+    refused_by_cpp "return 0;" \
+        "$g PLAIT_TASK_FDS(g, struct carried, int, $four, $four, $four, $four, $fd);"
+}
+
 t right_uses_compile
 t wrong_arguments_do_not_compile
 t wrong_results_do_not_compile
 t wrong_functions_are_no_tasks
+t wrong_descriptors_do_not_compile
 finish
