@@ -158,18 +158,29 @@ CONFORM(messages_keep_their_borders)
     CHECK_INT(close(e.end[0]), ==, 0);
 }
 
-static int wait_on_end(const struct talk *in, int *code)
+// Waits, for so many milliseconds at most, or 0; what came of it.
+static int wait_within(long ms, int (*wait)(const void *arg), const void *arg, int *code)
 {
-    char byte;
     plait_scope s;
-    int64_t deadline = in->rounds > 0 ? plait_after(in->rounds * PLAIT_MILLISECOND) : 0;
+    int64_t deadline = ms > 0 ? plait_after(ms * PLAIT_MILLISECOND) : 0;
     int e = plait_scope_begin(&s, NULL, .deadline = deadline);
     if (e < 0)
         return e;
     count_up(0);
-    *code = (int)plait_io_read(in->end, &byte, 1);
+    *code = wait(arg);
     plait_scope_end(&s);
     return 0;
+}
+
+static int read_byte(const void *arg)
+{
+    char byte;
+    return (int)plait_io_read(((const struct talk *)arg)->end, &byte, 1);
+}
+
+static int wait_on_end(const struct talk *in, int *code)
+{
+    return wait_within(in->rounds, read_byte, in, code);
 }
 PLAIT_TASK_FDS(wait_on_end, struct talk, int, PLAIT_FD_IN(end));
 
@@ -305,18 +316,15 @@ CONFORM(a_channel_connects_two_tasks)
     plait_shared_channel_free(b);
 }
 
-static int get_until(const struct line *l, int *code)
+static int get_value(const void *arg)
 {
     long value;
-    plait_scope s;
-    int64_t deadline = l->n > 0 ? plait_after(l->n * PLAIT_MILLISECOND) : 0;
-    int e = plait_scope_begin(&s, NULL, .deadline = deadline);
-    if (e < 0)
-        return e;
-    count_up(0);
-    *code = plait_shared_get(l->in, &value);
-    plait_scope_end(&s);
-    return 0;
+    return plait_shared_get(((const struct line *)arg)->in, &value);
+}
+
+static int get_until(const struct line *l, int *code)
+{
+    return wait_within(l->n, get_value, l, code);
 }
 PLAIT_TASK(get_until, struct line, int);
 
