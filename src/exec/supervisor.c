@@ -121,6 +121,14 @@ static void watched_free(struct pl_watched *w)
     pl_free_mem(w);
 }
 
+// One value there and back: from then on a put of one needs no memory.
+static int reserve(plait_channel *orders)
+{
+    char any = 0;
+    int e = plait_try_put(orders, &any);
+    return e < 0 ? e : plait_try_get(orders, &any);
+}
+
 static int watched_new(struct pl_watched **ret, plait_supervisor *s,
                        const struct plait_actor_type *type, const void *argument,
                        const struct plait_actor_options *o)
@@ -135,6 +143,8 @@ static int watched_new(struct pl_watched **ret, plait_supervisor *s,
     memcpy(w->name, o->name, strlen(o->name) + 1);
     w->argument = pl_zalloc(type->task->in_bytes);
     int e = w->argument ? plait_channel_new(&w->orders, 1, .capacity = 1) : -ENOMEM;
+    if (e == 0)
+        e = reserve(w->orders);
     if (e == 0)
         e = pl_actor_new(&w->actor, type, o->in_capacity, o->out_capacity);
     if (e < 0) {

@@ -107,12 +107,25 @@ static bool close_in(struct pl_watched *w)
     return !w->in || w->closed;
 }
 
+static bool is_drained(const struct pl_watched *w)
+{
+    return !w->in || (plait_shared_channel_count(w->in) == 0 &&
+                      pl_shared_channel_taken(w->in) == atomic_load(&w->actor->seat.done));
+}
+
+// A stop finds a life that waits for a place, and has nothing to do there.
+static bool is_idle(const struct pl_watched *w)
+{
+    const struct plait_seat *s = &w->actor->seat;
+    return w->in && w->closed && is_drained(w) && atomic_load(&s->entered) != atomic_load(&s->life);
+}
+
 // Waits for the end of the life, and sees that it ends when it should. Its code; -ETIMEDOUT: it was
-// silent.
+// silent; -EPIPE: as one that was stopped before it could begin.
 static int attend(struct pl_watched *w)
 {
     struct silence silence = { atomic_load(&w->actor->seat.beats), pl_now() };
-    bool cancelled = false, silent = false;
+    bool cancelled = false, silent = false, idle = false;
     for (;;) {
         char any;
         struct plait_case cases[] = {
@@ -129,7 +142,8 @@ static int attend(struct pl_watched *w)
             silent = is_silent(w, &silence);
             until = earlier(until, silence.since + w->options.silent_ns);
         }
-        if (!cancelled && (silent || o.killed || (o.stopping && pl_now() >= o.stop_at))) {
+        idle = idle || (o.stopping && is_idle(w));
+        if (!cancelled && (silent || idle || o.killed || (o.stopping && pl_now() >= o.stop_at))) {
             plait_cancel(w->life);
             cancelled = true;
             continue;
@@ -140,6 +154,8 @@ static int attend(struct pl_watched *w)
         PL_ASSERT(e == 1 || e == -ETIMEDOUT);
     }
     int code = plait_result(w->life, NULL);
+    if (idle && code == -ECANCELED)
+        return -EPIPE;
     return silent && code < 0 ? -ETIMEDOUT : code;
 }
 
@@ -157,7 +173,7 @@ static void note_failure(struct pl_watched *w, int code, const struct plait_erro
     if (!error)
         snprintf(i->message, sizeof i->message, "the actor `%s` could not be started: %s", w->name,
                  plait_strerror(code));
-    else if (code != error->code)
+    else if (code == -ETIMEDOUT && error->code == -ECANCELED)
         snprintf(i->message, sizeof i->message, "the actor `%s` was silent for %lld ms: %s",
                  w->name, (long long)(w->options.silent_ns / PL_MILLISECOND), error->message);
     else
@@ -200,12 +216,6 @@ static void settle(struct pl_watched *w, bool failed, bool goes_on)
         atomic_store(&s->done, head);
     }
     pl_unlock(&w->s->lock);
-}
-
-static bool is_drained(const struct pl_watched *w)
-{
-    return !w->in || (plait_shared_channel_count(w->in) == 0 &&
-                      pl_shared_channel_taken(w->in) == atomic_load(&w->actor->seat.done));
 }
 
 // Whether there is to be another life, as far as it concerns this actor alone.

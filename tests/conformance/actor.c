@@ -205,6 +205,71 @@ CONFORM(deadlines_of_those_who_wait)
     plait_supervisor_free(s);
 }
 
+// An actor, its supervisor and who uses it within one task: in a worker, where the program's
+// executor may be one of processes, and on a fiber.
+static int supervise_within(const long *n, long *out)
+{
+    plait_executor *ex;
+    plait_supervisor *s;
+    plait_actor *a;
+    struct answer answer = { 0 };
+    int e = plait_open(&ex, PLAIT_FIBERS);
+    if (e < 0)
+        return e;
+    if ((e = plait_supervisor_new(&s, ex)) == 0) {
+        e = plait_actor_start(&a, s, tally, n);
+        if (e == 0)
+            e = plait_actor_tell(a, tally, { FAIL_IT, -EIO });
+        if (e == 0)
+            e = plait_actor_tell(a, tally, { ADD, 2 });
+        if (e == 0)
+            e = plait_actor_hear(a, tally, &answer);
+        plait_supervisor_free(s);
+    }
+    plait_close(ex);
+    *out = answer.sum;
+    return e;
+}
+PLAIT_TASK(supervise_within, long, long);
+
+CONFORM(within_a_task)
+{
+    plait_future *f;
+    long sum = 0;
+    CHECK_INT(plait_submit(ex, &f, supervise_within, { 40 }), ==, 0);
+    CHECK_INT(plait_result(f, &sum), ==, 0);
+    CHECK_INT(sum, ==, 42);
+    plait_free(f);
+}
+
+// What another process may not do with it.
+static int meddle(plait_actor *const *a, void *out)
+{
+    struct plait_actor_info i;
+    (void)out;
+    bool refused = plait_actor_stop(*a) == -ENOTSUP && plait_actor_kill(*a) == -ENOTSUP &&
+                   plait_actor_wait(*a) == -ENOTSUP && plait_actor_info(*a, &i) == -ENOTSUP &&
+                   plait_actor_free(*a) == -ENOTSUP;
+    return refused ? 1 : 0;
+}
+PLAIT_TASK(meddle, plait_actor *, void);
+
+CONFORM(only_its_own_program_ends_it)
+{
+    if (on->kind != PLAIT_PROCESSES || place_together(on) < 2)
+        SKIP("everybody is its own program here");
+    plait_supervisor *s = supervise(ex);
+    plait_actor *a;
+    plait_future *f;
+    CHECK_INT(plait_actor_start(&a, s, tally, &(long){ 0 }), ==, 0);
+    CHECK_INT(plait_submit(ex, &f, meddle, { a }), ==, 0);
+    CHECK_INT(plait_result(f, NULL), ==, 1);
+    plait_free(f);
+    tell(a, ADD, 1);
+    expect(a, 1, 1);
+    plait_supervisor_free(s);
+}
+
 // ---- events, names, many of them
 
 struct diary {

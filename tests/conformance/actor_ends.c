@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Actors: the ways in which a life ends, and what the supervisor does then.
 #include "conformance/actors.h"
+#include "conformance/tasks.h"
 
 #include <string.h>
 
@@ -111,6 +112,29 @@ CONFORM(a_stop_has_a_limit)
     CHECK_INT(info(a).waiting, ==, 1);
     CHECK_INT(plait_actor_tell(a, tally, { ADD, 1 }), ==, -EPIPE);
     plait_supervisor_free(s);
+}
+
+CONFORM_BARE(stopped_before_it_could_begin)
+{
+    struct plugged p;
+    plug(&p, on, (struct plait_options){ 0 });
+    plait_supervisor *s = supervise(p.ex);
+    plait_actor *a;
+    CHECK_INT(plait_actor_start(&a, s, tally, &(long){ 0 }, .stop_ns = 3600 * PLAIT_SECOND), ==, 0);
+    CHECK_INT(info(a).state, ==, PLAIT_ACTOR_STARTING);
+    CHECK_INT(plait_actor_stop(a), ==, 0);
+    CHECK_INT(plait_actor_wait(a), ==, 0);
+    CHECK_INT(count_of(1), ==, 0);
+    CHECK_INT(info(a).lives, ==, 1);
+    // With something to do it begins when it can.
+    CHECK_INT(plait_actor_start(&a, s, tally, &(long){ 0 }, .stop_ns = 3600 * PLAIT_SECOND), ==, 0);
+    tell(a, ADD, 1);
+    CHECK_INT(plait_actor_stop(a), ==, 0);
+    gate_open(0, p.count);
+    CHECK_INT(plait_actor_wait(a), ==, 0);
+    expect(a, 1, 1);
+    plait_supervisor_free(s);
+    unplug(&p);
 }
 
 CONFORM(a_failure_does_not_stop_the_draining)
