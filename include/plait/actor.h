@@ -171,8 +171,8 @@ PLAIT_API plait_actor *plait_supervisor_find(plait_supervisor *s, const char *na
  * -EOWNERDEAD  the supervisor has given up
  * -ENOMEM      memory is short, here or in the shared heap
  * -ENOTSUP     this process has no part in the shared heap
- * and as plait_submit(). Suspends a fiber, blocks a thread, only while the executor's queue is
- * full. */
+ * and as plait_submit(). Suspends a fiber, blocks a thread, for a moment, and while the
+ * executor's queue is full. */
 PLAIT_API int plait_actor_start_with(plait_actor **ret, plait_supervisor *s,
                                      const struct plait_actor_type *type, const void *argument,
                                      const struct plait_actor_options *options);

@@ -82,7 +82,8 @@ struct pl_watched {
     struct plait_actor_options options;
     char name[PL_ACTOR_NAME];
     plait_shared_channel *in, *out;
-    plait_channel *orders;  /* holds one value: look at what is below */
+    plait_channel *orders;  /* holds one value: look at what is below; the first: it has begun */
+    plait_event go;         /* to the fiber: its first life has begun, or it is stillborn */
     plait_future *watching; /* the fiber's; its code is the actor's */
 
     /* Under the supervisor's lock. */
@@ -121,9 +122,6 @@ int pl_actor_begin_life(struct pl_watched *w);
 
 /* plait_actor_info(). */
 void pl_actor_read_info(struct pl_watched *w, struct plait_actor_info *ret);
-
-/* Tells the fiber to look: the first time that its first life is there, or stillborn. */
-void pl_actor_order(struct pl_watched *w);
 
 /* Tells the fiber that the actor is to end, `killed`: without draining. Under the supervisor's
  * lock. 0 or -EALREADY. */

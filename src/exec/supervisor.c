@@ -193,6 +193,32 @@ static void link_out(struct pl_watched *w)
     pl_unlock(&s->lock);
 }
 
+// Ends a fiber that has nothing to watch.
+static void dismiss(struct pl_watched *w)
+{
+    w->stillborn = true;
+    plait_event_set(&w->go);
+    pl_future_join(w->watching);
+}
+
+// The watcher first: nothing may live unwatched. So the fiber must be there, and say so, before the
+// first life begins; then it waits for `go`.
+static int start_watching(struct pl_watched *w)
+{
+    int e = plait_submit_task(w->s->loop, &w->watching, &pl_watch_task, &w, NULL);
+    if (e < 0)
+        return e;
+    char any;
+    struct plait_case cases[] = { { .what = PLAIT_CASE_DONE, .future = w->watching },
+                                  { .what = PLAIT_CASE_GET, .channel = w->orders, .value = &any } };
+    e = plait_select(cases, 2, PLAIT_NEVER);
+    if (e == 0)
+        return plait_result(w->watching, NULL); // there was no memory to start it
+    if (e < 0)
+        dismiss(w);
+    return e < 0 ? e : 0;
+}
+
 int plait_actor_start_with(plait_actor **ret, plait_supervisor *s,
                            const struct plait_actor_type *type, const void *argument,
                            const struct plait_actor_options *options)
@@ -208,22 +234,15 @@ int plait_actor_start_with(plait_actor **ret, plait_supervisor *s,
     if (e < 0)
         return e;
     plait_actor *a = w->actor;
-    // The watcher first: nothing may live unwatched. It waits for the first life to be there.
-    e = plait_submit_task(s->loop, &w->watching, &pl_watch_task, &w, NULL);
+    e = start_watching(w);
+    if (e == 0 && (e = pl_actor_begin_life(w)) < 0)
+        dismiss(w);
     if (e < 0) {
-        watched_free(w);
-        return e;
-    }
-    e = pl_actor_begin_life(w);
-    if (e < 0) {
-        w->stillborn = true;
-        pl_actor_order(w);
-        pl_future_join(w->watching);
         watched_free(w);
         return e;
     }
     link_in(w);
-    pl_actor_order(w);
+    plait_event_set(&w->go);
     *ret = a;
     return 0;
 }

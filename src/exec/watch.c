@@ -42,7 +42,7 @@ static void tell(struct pl_watched *w, enum plait_actor_happening what, int code
 
 // ---- orders
 
-void pl_actor_order(struct pl_watched *w)
+static void look(struct pl_watched *w)
 {
     char any = 0;
     (void)plait_try_put(w->orders, &any); // full: one that says the same is there
@@ -56,7 +56,7 @@ int pl_actor_order_end(struct pl_watched *w, bool killed)
         w->stop_at = pl_clock_after(w->options.stop_ns);
     w->stopping = true;
     w->killed |= killed;
-    pl_actor_order(w);
+    look(w);
     return 0;
 }
 
@@ -351,9 +351,9 @@ static int watch(const void *in, void *out)
 {
     struct pl_watched *w = *(struct pl_watched *const *)in;
     int code = 0;
-    char any;
     (void)out;
-    int e = plait_get(w->orders, &any); // the first life has begun
+    look(w); // plait_actor_start() waits for it
+    int e = plait_event_wait(&w->go, PLAIT_NEVER);
     PL_ASSERT(e == 0);
     if (w->stillborn)
         return 0;

@@ -56,19 +56,19 @@ static int tally(const long *first, plait_seat *seat)
 }
 PLAIT_ACTOR(tally, long, struct order, struct answer);
 
-static plait_supervisor *supervise(plait_executor *ex)
+__attribute__((unused)) static plait_supervisor *supervise(plait_executor *ex)
 {
     plait_supervisor *s;
     CHECK_INT(plait_supervisor_new(&s, ex), ==, 0);
     return s;
 }
 
-static void tell(plait_actor *a, enum deed deed, long n)
+__attribute__((unused)) static void tell(plait_actor *a, enum deed deed, long n)
 {
     CHECK_INT(plait_actor_tell(a, tally, { deed, n }), ==, 0);
 }
 
-static void expect(plait_actor *a, long sum, unsigned life)
+__attribute__((unused)) static void expect(plait_actor *a, long sum, unsigned life)
 {
     struct answer answer = { 0 };
     CHECK_INT(plait_actor_hear(a, tally, &answer), ==, 0);

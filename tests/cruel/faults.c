@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * faults.c - every allocation and every system call of a scenario fails once.
- *
- * DESIGN. The scenario runs with the first allocation failing, then with the second, and so on
- * until none was hit any more; the same for system calls. Each run must end: with what it should
- * give, or with a clean error from some call. It must leave no descriptor, thread, process or
- * (under AddressSanitizer) memory behind, and what it returns as a success must be right.
+ * faults.c - every allocation and every system call of a scenario fails once (lib/failing.h).
  *
  * Needs a build with -Dcruel=true, where src/os/fault.h has its door.
  */
@@ -15,14 +10,8 @@
 #include <unistd.h>
 
 #include "conformance/tasks.h"
+#include "cruel/lib/failing.h"
 #include "os/fault.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/lsan_interface.h>
-#define CHECK_LEAKS() CHECK_INT(__lsan_do_recoverable_leak_check(), ==, 0)
-#else
-#define CHECK_LEAKS() (void)0
-#endif
 
 #if !PL_CRUEL
 
@@ -466,38 +455,15 @@ static int scenario(const struct place *on)
 
 // ---- every failure in turn ---------------------------------------------------------------------
 
-static void fail_each(const struct place *on, enum pl_fault_kind kind, int error)
-{
-    gate_fd(0); // the board
-    CHECK_INT(scenario(on), ==, 0);
-    struct holdings before = holdings_now();
-    unsigned failed = 0, survived = 0, n = 1;
-    for (bool fired = true; fired; n += 1 + n / 100) {
-        check_say("%s: failure %u", on->name, n);
-        pl_fault_arm(kind, n, error);
-        int e = scenario(on);
-        fired = pl_fault_fired(kind);
-        pl_fault_arm(kind, 0, 0);
-        failed += e < 0;
-        survived += fired && e == 0;
-        if (!fired)
-            CHECK_INT(e, ==, 0);
-        holdings_check(&before);
-        CHECK_LEAKS();
-    }
-    check_say("%s: %u places, %u runs failed, %u went on", on->name, n, failed, survived);
-    CHECK_INT(n, >, 5);
-}
-
 static void fail_allocations(const struct place *on)
 {
-    fail_each(on, PL_FAULT_ALLOC, ENOMEM);
+    fail_each(on, scenario, PL_FAULT_ALLOC, ENOMEM);
 }
 
 static void fail_system_calls(const struct place *on)
 {
-    fail_each(on, PL_FAULT_SYSCALL, ENOMEM);
-    fail_each(on, PL_FAULT_SYSCALL, EMFILE);
+    fail_each(on, scenario, PL_FAULT_SYSCALL, ENOMEM);
+    fail_each(on, scenario, PL_FAULT_SYSCALL, EMFILE);
 }
 
 #define EACH_PLACE(name)                                                                           \
