@@ -15,8 +15,9 @@ PLAIT_BEGIN
  * found while it runs; a task that suspends holds up nobody. Descriptors in out (PLAIT_TASK_FDS)
  * are the caller's when it returns 0, and with codes those of each input that succeeded; every
  * other is -1. It does with as many descriptors at a time as can be had.
- * Returns 0, or the first error (with codes: the one of the lowest index); -ENOMEM, -ESHUTDOWN,
- * -ENOENT, -ECANCELED, -ETIMEDOUT. Returns only when no task of it runs any more.
+ * Returns 0, or the first error (with codes: the one of the lowest index); -EOWNERDEAD of an input
+ * whose worker process died, or, without codes, where a worker died; -ENOMEM, -ESHUTDOWN, -ENOENT,
+ * -ECANCELED, -ETIMEDOUT. Returns only when no task of it runs any more.
  * Suspends a fiber, blocks a thread. */
 PLAIT_API int plait_map_task(plait_executor *ex, const struct plait_task *task, const void *in,
                              void *out, size_t n, int *codes);

@@ -5,6 +5,7 @@
 #include "core/given.h"
 #include "core/sched.h"
 #include "os/alloc.h"
+#include "proc/batch.h"
 #include <plait/map.h>
 #include <string.h>
 
@@ -20,8 +21,9 @@ int plait_map_task(plait_executor *ex, const struct plait_task *task, const void
     int e = pl_strand_cancelled(pl_strand_current());
     if (e < 0 || n == 0)
         return e;
-    bool ranges = pl_is_sched(ex) && !pl_task_has_fds(task);
-    return ranges ? pl_map_ranges(&j) : pl_map_futures(&j);
+    if (pl_is_sched(ex) && !pl_task_has_fds(task))
+        return pl_map_ranges(&j);
+    return pl_batch_map(ex, task, in, out, n, codes, &e) ? e : pl_map_futures(&j);
 }
 
 struct window {

@@ -187,6 +187,7 @@ struct pl_pool {
     int setup_fd;                       // the same for the workers, or -1: no options
     size_t setup_bytes;
     const char *(*call_name)(int number); // of the confinement, or NULL
+    bool confined;                        // its workers are
     unsigned hand_count;
     struct pl_hand *hands;
 
@@ -247,6 +248,9 @@ static inline struct pl_pool *pl_pool_of(struct plait_executor *ex)
 // ---- queue.c: what waits, and handing it out
 
 void pl_queue_init(struct pl_pool *p);
+
+// The number by which workers know the future's task, or -ENOENT; 0 of a runner (batch.h).
+int pl_pool_number(const struct pl_pool *p, const plait_future *f);
 
 // Takes the task over; see pl_executor_ops.
 int pl_pool_submit(struct plait_executor *ex, plait_future *f);

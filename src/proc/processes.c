@@ -234,6 +234,7 @@ int pl_processes_open(struct plait_executor **ret, const struct plait_options *o
         backend = PL_BACKEND_EPOLL;
         p->call_name = pl_confinement(worker.confinement).call_name;
     }
+    p->confined = worker.confinement != NULL;
     p->worker = worker;
     p->setup_fd = -1;
     p->idle_at = PL_FOREVER;

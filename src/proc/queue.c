@@ -15,6 +15,7 @@
  *   What a worker was given in advance is part of the order: a task that finds no worker idle has
  *   tasks of lower priority, which no worker has started, taken back before it is handed out.
  */
+#include "proc/batch.h"
 #include "proc/pool.h"
 
 #include "base/bug.h"
@@ -242,10 +243,15 @@ static void overtake(struct pl_pool *p, int priority)
     }
 }
 
+int pl_pool_number(const struct pl_pool *p, const plait_future *f)
+{
+    return f->task == &pl_batch_task ? 0 : pl_table_find(&p->table, f->task);
+}
+
 int pl_pool_submit(struct plait_executor *ex, plait_future *f)
 {
     struct pl_pool *p = pl_pool_of(ex);
-    int e = pl_table_find(&p->table, f->task);
+    int e = pl_pool_number(p, f);
     if (e < 0)
         return e;
     if (pl_future_argument(f).bytes > PL_MAX_BYTES || f->task->out_bytes > PL_MAX_BYTES)

@@ -68,6 +68,7 @@ enum pl_slot_state {
 enum pl_place {
     PL_PLACE_INLINE = 0, // in the slot
     PL_PLACE_SPILL = 1,  // in the slot's part of `spill`
+    PL_PLACE_BATCH = 3,  // in the slot, a struct pl_batch *: the task is its runner (batch.h)
     PL_PLACE_CARGO = 2,  // in memory of its own, sent over the socket
 };
 // A CARGO message for the slot comes, or came before it was DONE, over the socket: in in_place with

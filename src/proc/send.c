@@ -9,6 +9,7 @@
  *   guessing wrong: what has not started can be taken back, and is, as soon as a worker has nothing
  *   to do (pl_pool_balance()).
  */
+#include "proc/batch.h"
 #include "proc/pool.h"
 
 #include <string.h>
@@ -220,12 +221,14 @@ void pl_hand_send(struct pl_pool *p, struct pl_hand *h, plait_future *f, struct 
     struct pl_layout at = pl_layout_of(f);
     struct plait_span in = pl_future_argument(f);
     bool fds = pl_task_has_fds(f->task) && pl_task_fds(f->task, false) > 0;
-    int task = pl_table_find(&p->table, f->task);
+    int task = pl_pool_number(p, f);
     // The workers of a zygote that was started anew may know less.
     s->task = task < 0 ? UINT32_MAX : (uint32_t)task;
     s->in_bytes = (uint32_t)in.bytes;
     s->out_bytes = 0;
     s->in_place = at.in | (at.in == PL_PLACE_CARGO || fds ? PL_PLACE_AWAITS : 0);
+    if (PL_UNLIKELY(f->task == &pl_batch_task))
+        s->in_place = PL_PLACE_BATCH;
     s->out_place = at.out;
     s->deadline = f->cancel.deadline;
     s->timeout_ns = pl_future_timeout(f);

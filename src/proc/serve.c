@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // serve.c - running one task in a worker: its argument, its result, its cancellation.
+#include "proc/batch.h"
 #include "proc/mate.h"
 
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include "os/memory.h"
 #include "os/process.h"
 #include "os/thread.h"
+#include <plait/shared.h>
 
 // ---- arguments and results
 
@@ -51,6 +53,7 @@ void pl_mate_await_cargo(struct pl_mate *m, uint32_t index, struct pl_delivery *
 
 struct argument {
     struct plait_span span;
+    struct pl_batch *batch; // what is run is a part of a map
     bool mapped;
     int fds[PLAIT_TASK_FDS_MAX]; // the task's; -1: not there, or in its hands
 };
@@ -92,6 +95,10 @@ static int open_argument(struct pl_mate *m, uint32_t index, struct argument *in)
     }
     if (place == PL_PLACE_SPILL)
         in->span.data = m->channel->spill[index];
+    if (place == PL_PLACE_BATCH) {
+        memcpy(&in->batch, s->data, sizeof in->batch);
+        return plait_shared_has(in->batch) ? 0 : -EFAULT;
+    }
     return 0;
 }
 
@@ -284,6 +291,8 @@ static int run(struct pl_mate *m, struct pl_serving *v, uint32_t index,
     int code = pl_strand_cancelled(strand);
     if (code == 0 && task->flags & PLAIT_TASK_IS_BYTES)
         code = run_bytes(m, index, task, &in->span);
+    else if (code == 0 && in->batch)
+        code = pl_batch_run(in->batch, task);
     else if (code == 0)
         code = run_fixed(m, index, task, in);
     if (PL_UNLIKELY(strand->scope != NULL))
@@ -337,6 +346,8 @@ void pl_mate_serve(struct pl_mate *m, struct pl_serving *v, uint32_t index)
     struct argument in;
     // Before it is said to run: should the argument never come, the roll shows it (audit.c).
     int code = open_argument(m, index, &in);
+    if (PL_UNLIKELY(in.batch && code == 0))
+        task = in.batch->task < m->task_count ? m->tasks[in.batch->task] : NULL;
     if (PL_UNLIKELY(m->stderr_pipe >= 0))
         s->spoken = pl_mate_spoken(m);
     begin_use(m, v);

@@ -317,7 +317,9 @@ static void with_a_death(enum plait_io_backend io, struct plait_stream_options o
     int clients = 0;
     for (const struct pages_client *c; (c = pages_client(source.server, clients)); clients++)
         CHECK_INT(c->most, <=, EACH);
-    CHECK_INT(clients, ==, WORKERS + 1);
+    // On a busy machine all may have ended before the dead worker was replaced.
+    CHECK_INT(clients, >=, WORKERS);
+    CHECK_INT(clients, <=, WORKERS + 1);
     check_say("%d lost with their worker, %d pages sent", a.died, pages_served(source.server));
     if (options.retries > 0)
         CHECK_INT(a.died, ==, 0);
