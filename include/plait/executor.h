@@ -89,9 +89,10 @@ enum plait_layer {
 
 /* How worker processes that handle what nobody trusts are locked in. plait_sandbox_new() of
  * plait/sandbox.h makes one. Copied at the open, but for call_name. Layers stand before the worker
- * starts a thread or the initializer runs; the filter from the end of the initializer on, for all
- * threads. Nothing that the program had open stays open but stdin, stdout and stderr, and
- * PR_SET_NO_NEW_PRIVS is set. Event loops use epoll: io_uring passes by every filter. */
+ * starts a thread or the initializer runs, and a worker that has threads even before does not
+ * start; the filter stands from the end of the initializer on, for all threads. Nothing that the
+ * program had open stays open but stdin, stdout and stderr, and PR_SET_NO_NEW_PRIVS is set. Event
+ * loops use epoll: io_uring passes by every filter. */
 struct plait_confinement {
     size_t size;                 /* sizeof(struct plait_confinement) */
     unsigned layers;             /* of enum plait_layer */

@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "os/confine.h"
 #include "os/landlock_abi.h"
 
 #ifndef SYS_SECCOMP
@@ -167,6 +168,13 @@ int pl_lockdown_report(_Atomic uint32_t *ret)
 
 // ---- all of it
 
+bool pl_lockdown_alone(void)
+{
+    unsigned threads = pl_process_threads();
+    // Where there is no /proc: it changes nothing, and fails when there are others.
+    return threads == 1 || (threads == 0 && unshare(CLONE_THREAD) == 0);
+}
+
 int pl_lockdown_enter(const struct pl_lockdown *l, struct pl_lock_failure *failure)
 {
     int e = 0;
@@ -196,6 +204,7 @@ const char *pl_lock_text(enum pl_locking lock)
 {
     static const char *const texts[] = {
         [PL_LOCK_NONE] = "nothing fails",
+        [PL_LOCK_THREADS] = "the program starts threads before main(), which cannot be locked in",
         [PL_LOCK_PRIVILEGES_KEPT] = "the kernel refuses PR_SET_NO_NEW_PRIVS",
         [PL_LOCK_USERS] = "the kernel refuses a user namespace",
         [PL_LOCK_NETWORK] = "the kernel refuses a network namespace",

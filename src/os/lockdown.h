@@ -23,6 +23,7 @@
 // What can fail.
 enum pl_locking {
     PL_LOCK_NONE = 0,
+    PL_LOCK_THREADS,         // there are others, which most of this would not reach
     PL_LOCK_PRIVILEGES_KEPT, // PR_SET_NO_NEW_PRIVS
     PL_LOCK_USERS,
     PL_LOCK_NETWORK,
@@ -47,6 +48,9 @@ struct pl_lock_failure {
     enum pl_locking lock;
     unsigned path; // READABLE: which
 };
+
+// Whether this process has one thread.
+bool pl_lockdown_alone(void);
 
 // Every layer. In a process of one thread. 0, or a negative errno and *failure. System calls only.
 int pl_lockdown_enter(const struct pl_lockdown *l, struct pl_lock_failure *failure);

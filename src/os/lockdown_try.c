@@ -95,6 +95,8 @@ int pl_lockdown_try(const struct pl_lockdown *l, struct pl_lock_failure *failure
 
 // ---- descriptors
 
+enum { DESCRIPTORS_MAX = 1 << 20 }; // what the kernel lets a process have, unless told otherwise
+
 static int close_between(unsigned first, unsigned last)
 {
     if (first > last || syscall(SYS_close_range, first, last, 0) == 0)
@@ -104,7 +106,8 @@ static int close_between(unsigned first, unsigned last)
     struct rlimit limit; // before Linux 5.9
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return -errno;
-    for (unsigned fd = first; fd <= last && fd < limit.rlim_max; fd++)
+    unsigned end = limit.rlim_max < DESCRIPTORS_MAX ? (unsigned)limit.rlim_max : DESCRIPTORS_MAX;
+    for (unsigned fd = first; fd <= last && fd < end; fd++)
         close((int)fd); // EBADF: it is not open
     return 0;
 }

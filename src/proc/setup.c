@@ -274,6 +274,9 @@ int pl_setup_lock_in(const struct pl_setup *s, enum pl_step *step)
 {
     struct pl_lock_failure failure = { 0 };
     struct pl_lockdown l = lockdown_of(s);
+    *step = (enum pl_step)(PL_STEP_LOCK + PL_LOCK_THREADS);
+    if (!pl_lockdown_alone())
+        return -EBUSY;
     int e = pl_lockdown_enter(&l, &failure);
     *step = (enum pl_step)(PL_STEP_LOCK + failure.lock);
     return e;

@@ -8,11 +8,7 @@
 #include <string.h>
 
 #include "check.h"
-
-void check_prelude(int argc, char **argv)
-{
-    plait_main(argc, argv);
-}
+#include "faults/lib/faults.h" // also what comes before main()
 
 static inline void hush(const struct plait_notice *n, void *arg)
 {

@@ -293,6 +293,7 @@ static void try_all(enum plait_start_method how, enum plait_sandbox_answer answe
         CHECK_INT(place_in(other).holds, ==, 42);
     plait_close(other);
     plait_close(ex);
+    CHECK_INT(count_children(), ==, 0);
     CHECK(access("/tmp/plait-sandbox", F_OK) < 0);
 }
 

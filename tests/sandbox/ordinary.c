@@ -311,6 +311,7 @@ TEST(crashes_are_told)
 {
     plait_executor *ex = open_with(BOX(0), PLAIT_WORKER(0));
     const int signals[] = { SIGSEGV, SIGABRT, SIGKILL };
+    const int fds = count_fds();
     for (int i = 0; i < 3; i++) {
         int pid, next;
         CHECK_INT(RUN(ex, crash, (&(int){ 0 }), &pid), ==, 0);
@@ -323,6 +324,7 @@ TEST(crashes_are_told)
         CHECK_INT(RUN(ex, crash, (&(int){ 0 }), &next), ==, 0);
         CHECK(next != pid);
     }
+    CHECK_INT(count_fds(), ==, fds);
     CHECK_INT(plait_close(ex), ==, 0);
 }
 
