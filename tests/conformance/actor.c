@@ -2,6 +2,7 @@
 // Actors: their messages, and what others see of them; the same on every executor. Deaths of
 // processes are in tests/faults/actor.c.
 #include "conformance/actors.h"
+#include "conformance/tasks.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -180,6 +181,29 @@ CONFORM(tasks_use_an_actor)
     CHECK_INT(plait_result(putter, &put), ==, 0);
     CHECK_INT(put, ==, N);
     plait_free(putter);
+    plait_supervisor_free(s);
+}
+
+// Tasks beside an actor, which keeps one place for itself: none of them waits behind it.
+CONFORM(beside_other_tasks)
+{
+    if (place_together(on) < 2)
+        SKIP("one place");
+    enum { N = 2000 };
+    static struct pair in[N];
+    static long out[N];
+    plait_supervisor *s = supervise(ex);
+    plait_actor *a;
+    CHECK_INT(plait_actor_start(&a, s, tally, &(long){ 0 }), ==, 0);
+    for (long i = 0; i < N; i++)
+        in[i] = (struct pair){ i, 1 };
+    for (long round = 1; round <= 3; round++) {
+        CHECK_INT(plait_map(ex, add, in, out, N), ==, 0);
+        for (long i = 0; i < N; i++)
+            CHECK_INT(out[i], ==, i + 1);
+        tell(a, ADD, 1);
+        expect(a, round, 1);
+    }
     plait_supervisor_free(s);
 }
 

@@ -274,6 +274,20 @@ TEST(the_others_do_not_notice)
     leave(&st);
 }
 
+TEST(the_zygote_dies)
+{
+    struct stage st;
+    STAGE(&st, 1, &(struct start){ 0 });
+    int pid = pid_of(st.a);
+    CHECK_INT(kill(child_of(getpid()), SIGKILL), ==, 0);
+    CHECK(gone_within(pid, 2000));
+    tell(st.a, ECHO, 1);
+    expect(st.a, 1);
+    CHECK_INT(info(st.a).lives, ==, 2);
+    CHECK_INT(info(st.a).lost, ==, 0);
+    leave(&st);
+}
+
 TEST(a_crash_loop_ends)
 {
     enum { RESTARTS = 5 };
@@ -406,7 +420,7 @@ TEST(nothing_is_left, .limit_s = 60)
     plait_executor *ex = open_processes(2);
     struct plait_shared_stats before, after;
     int fds = 0, mappings = 0;
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < 30; i++) {
         plait_supervisor *s;
         plait_actor *a, *b;
         CHECK_INT(plait_supervisor_new(&s, ex, .restarts_max = 1), ==, 0);
