@@ -153,6 +153,9 @@ struct plait_worker_options {
                             a pipe, and comes out at the program's stderr. Then isatty() says no */
 
     const struct plait_confinement *confinement; /* default: a worker may do what the program may */
+
+    int64_t stopped_ns; /* a worker that a signal has stopped (SIGSTOP) for so long while it has
+                           tasks is killed; default 5 s. PLAIT_NEVER: it is waited for */
 };
 
 /* How plait_open() opens an executor. Zero means default everywhere. */

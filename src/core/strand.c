@@ -91,7 +91,7 @@ bool pl_wait_fire(struct pl_wait *w, enum pl_wait_state why)
         atomic_fetch_sub(&pl_asleep, 1); /* here, not by who wakes up: see stuck.c */
     }
     if (!worker && bell >= 0)
-        pl_bell_ring(bell);
+        (void)pl_bell_ring(bell);
     else if (!worker)
         pl_futex_wake(&w->state, 1);
     else if (worker == pl_worker_current())

@@ -342,10 +342,10 @@ int pl_bell_new(void)
     return fd < 0 ? -errno : fd;
 }
 
-void pl_bell_ring(int fd)
+bool pl_bell_ring(int fd)
 {
     // EAGAIN: it has been rung 2^64 - 2 times and nobody listened; still rung.
-    (void)eventfd_write(fd, 1);
+    return eventfd_write(fd, 1) == 0 || errno != EBADF;
 }
 
 void pl_bell_clear(int fd)

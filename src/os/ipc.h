@@ -94,8 +94,9 @@ int pl_memfd_read(int fd, void *to, size_t bytes);
 
 int pl_bell_new(void);
 
-// Any process that has it. Never waits; a bell that was rung often enough stays rung.
-void pl_bell_ring(int fd);
+// Any process that has it. Never waits; a bell that was rung often enough stays rung. False: there
+// is no such descriptor.
+bool pl_bell_ring(int fd);
 
 // Forgets what was rung.
 void pl_bell_clear(int fd);

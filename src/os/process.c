@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -159,6 +160,21 @@ bool pl_pidfd_ended(int pidfd)
     while (n < 0 && errno == EINTR);
     PL_ASSERT(n >= 0);
     return n > 0;
+}
+
+bool pl_process_is_stopped(int pid)
+{
+    char text[128], path[32];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = 0;
+    // "pid (name) state ...": a name may hold anything
+    const char *name_end = strrchr(text, ')');
+    return name_end && name_end[1] == ' ' && name_end[2] == 'T';
 }
 
 int pl_process_kill_group(int group, int signal)

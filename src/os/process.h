@@ -59,6 +59,10 @@ bool pl_pidfd_ended(int pidfd);
 // is left of it changed its user.
 int pl_process_kill_group(int group, int signal);
 
+// Whether a signal has stopped the process (SIGSTOP, SIGTSTP), and not a debugger. False where the
+// kernel does not say.
+bool pl_process_is_stopped(int pid);
+
 // Reaps a child of this process; `wait`: once it has ended. 0; -EAGAIN: it has not ended; -ECHILD:
 // not a child of ours, or somebody else has reaped it.
 int pl_process_reap(int pid, bool wait, struct pl_exit *ret);

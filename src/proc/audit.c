@@ -18,16 +18,23 @@
  *   run since. But a dispatcher that waits for an argument which was lost does not search, so after
  *   many looks without any progress the roll alone counts.
  *
- *   A worker that does not answer (it is stopped, or the machine is very busy) is left alone: that
- *   is what timeouts are for.
+ *   A worker that does not answer because the machine is very busy is left alone. One that a signal
+ *   has stopped, as the kernel says, is waited for as long as the options allow (`stopped_ns`), and
+ *   then killed: what it ran is lost, what it had not started runs elsewhere. Looks are counted, not
+ *   time: when the program itself was stopped beside it, both get their time anew. A stopped zygote
+ *   for which something waits, a birth or a death, is killed after the same time, and its workers
+ *   with it.
  *
  *   While nothing is submitted the audit is off, and the supervisor sleeps for as long as it likes.
  */
 #include "proc/pool.h"
 
+#include <signal.h>
+
 #include "os/clock.h"
 #include "os/futex.h"
 #include "os/ipc.h"
+#include "os/process.h"
 
 #define AUDIT_NS (250 * PL_MILLISECOND)
 
@@ -73,6 +80,28 @@ static bool has_lost_one(struct pl_hand *h)
     return false;
 }
 
+// Looks at a process that owes an answer. True: it has been stopped for too long.
+static bool is_stopped_too_long(const struct pl_pool *p, int pid, unsigned *looks)
+{
+    *looks = pl_process_is_stopped(pid) ? *looks + 1 : 0;
+    return *looks > 0 && (*looks - 1) * AUDIT_NS >= p->worker.stopped_ns;
+}
+
+static bool needs_zygote(const struct pl_pool *p)
+{
+    bool needs = p->phase == PL_POOL_STOPS_WORKERS;
+    for (unsigned i = 0; i < p->hand_count && !needs; i++)
+        needs = p->hands[i].state == PL_HAND_FORKING || p->hands[i].state == PL_HAND_DYING;
+    return needs && p->zygote.pid > 0;
+}
+
+static void audit_zygote(struct pl_pool *p)
+{
+    struct pl_zygote *z = &p->zygote;
+    if (is_stopped_too_long(p, z->pid, &z->stopped_looks) && z->pidfd >= 0)
+        (void)pl_pidfd_kill(z->pidfd, SIGKILL); // the close of its socket tells the rest
+}
+
 static void audit_hand(struct pl_hand *h)
 {
     bool still = h->audit_served == h->served && h->audit_work_at == h->work_at;
@@ -81,6 +110,12 @@ static void audit_hand(struct pl_hand *h)
     if (!still || h->inflight == 0) {
         h->roll_called = h->roll_answered = false;
         h->roll_calls = h->roll_answers = 0;
+        h->stopped_looks = 0;
+        return;
+    }
+    if (h->roll_called && !h->roll_answered &&
+        is_stopped_too_long(h->pool, h->pid, &h->stopped_looks)) {
+        pl_hand_kill(h, "it was stopped by a signal, and nobody let it go on");
         return;
     }
     if (h->roll_answered && has_searched(h) && has_lost_one(h)) {
@@ -100,7 +135,7 @@ static void audit_hand(struct pl_hand *h)
         pl_channel_listen(h->channel, h->pool->listener);
     (void)pl_channel_take_asleep(h->channel);
     pl_futex_wake_shared(&h->channel->asleep, 1);
-    pl_bell_ring(h->doorbell);
+    (void)pl_bell_ring(h->doorbell);
 }
 
 void pl_audit_answer(struct pl_hand *h, const struct pl_message *m)
@@ -123,7 +158,10 @@ void pl_audit_run(struct pl_pool *p, int64_t now, struct pl_after *after)
         if (h->state == PL_HAND_LIVE)
             audit_hand(h);
     }
-    bool quiet = p->inflight == 0 && p->audit_submits == p->submits;
+    bool waits = needs_zygote(p);
+    if (waits)
+        audit_zygote(p);
+    bool quiet = p->inflight == 0 && p->audit_submits == p->submits && !waits;
     p->audit_submits = p->submits;
     p->audit_at = quiet ? PL_FOREVER : now + AUDIT_NS;
 }

@@ -110,6 +110,7 @@ static void reset_books(struct pl_hand *h)
     h->kill_at = PL_FOREVER;
     h->work_at = h->done_at = PL_RING_START;
     h->served = h->audit_served = 0;
+    h->stopped_looks = 0;
     h->roll_called = h->roll_answered = false;
     h->roll_calls = h->roll_answers = 0;
     h->free_count = 0;

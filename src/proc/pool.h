@@ -135,6 +135,7 @@ struct pl_hand {
     unsigned roll_calls, roll_answers;            // since it last made progress
     uint32_t roll_searches_before, roll_searches; // in the first answer since then, and the last
     uint64_t roll[PL_SLOTS / 64];
+    unsigned stopped_looks; // in a row, at which a signal had stopped it
     unsigned free_count;
     uint8_t free[PL_SLOTS];
     uint8_t sent[PL_SLOTS]; // the slot pushed at each position
@@ -178,6 +179,7 @@ struct pl_zygote {
     bool ready;
     int64_t start_at;
     unsigned failed_starts;
+    unsigned stopped_looks; // as of a hand
 };
 
 struct pl_pool {

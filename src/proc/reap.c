@@ -411,7 +411,7 @@ void pl_pool_wake_leader(struct pl_pool *p)
         (void)pl_channel_take_listener(p->leader_on);
         pl_futex_wake_shared(&p->leader_on->listener, 1);
     } else if (p->listener == PL_LISTENER_LEADER) {
-        pl_bell_ring(p->leader_bell);
+        (void)pl_bell_ring(p->leader_bell);
     }
 }
 

@@ -12,7 +12,9 @@
 #include "os/lockdown.h"
 #include "os/memory.h"
 
-#define STARTS_MAX    5
+#define STARTS_MAX 5
+// How long a stopped worker is waited for, unless the options say.
+#define STOPPED_NS    (5 * PLAIT_SECOND)
 #define IDLE_NS       (10 * PLAIT_SECOND)
 #define FILES_LEAST   32
 #define ARGUMENT_MOST (UINT32_C(1) << 30)
@@ -74,6 +76,8 @@ int pl_worker_options(struct plait_worker_options *ret, const struct plait_worke
         return pl_fail(-EINVAL, "workers_min is %u, of %u workers", o.workers_min, all->workers);
     if (o.idle_ns < 0)
         return pl_fail(-EINVAL, "idle_ns is negative");
+    if (o.stopped_ns < 0)
+        return pl_fail(-EINVAL, "stopped_ns is negative");
     if (o.idle_ns > 0 && o.workers_min == 0)
         return pl_fail(-EINVAL, "idle_ns needs workers_min");
     if (o.io_class < PLAIT_IO_CLASS_INHERITED || o.io_class > PLAIT_IO_CLASS_IDLE)
@@ -91,6 +95,8 @@ int pl_worker_options(struct plait_worker_options *ret, const struct plait_worke
         o.workers_min = all->workers;
     if (o.idle_ns == 0)
         o.idle_ns = IDLE_NS;
+    if (o.stopped_ns == 0)
+        o.stopped_ns = STOPPED_NS;
     if (o.starts_max == 0)
         o.starts_max = STARTS_MAX;
     *ret = o;

@@ -132,7 +132,7 @@ static void hear_for_thread(struct pl_ears *e, unsigned hand, uint64_t until)
         e->end = &r->next;
     }
     if (sum > 0)
-        pl_bell_ring(e->bell);
+        (void)pl_bell_ring(e->bell);
 }
 
 // ---- the thread
@@ -269,7 +269,7 @@ void pl_ears_stop(struct pl_pool *p)
         return;
     if (e->runs) {
         atomic_store(&e->over, true);
-        pl_bell_ring(e->bell);
+        (void)pl_bell_ring(e->bell);
         pl_thread_join(e->thread);
     }
     pl_poller_done(&e->poller);
@@ -317,7 +317,7 @@ static void words_are_kept(struct pl_ears *e, struct pl_ear *ear)
     atomic_fetch_add(&ear->channel->failures_heard, 1); // pairs with pl_mate_last_words()
     pl_futex_wake_shared(&ear->channel->failures_heard, INT_MAX);
     if (ear->stalled)
-        pl_bell_ring(e->bell);
+        (void)pl_bell_ring(e->bell);
 }
 
 void pl_ear_keep(struct pl_hand *h, unsigned slot, const uint64_t *spoken, plait_future *f)

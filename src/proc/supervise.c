@@ -36,7 +36,7 @@ void pl_pool_rouse(struct pl_pool *p, int64_t when)
     if (when >= p->sleeps_until)
         return;
     p->sleeps_until = 0; // once is enough
-    pl_bell_ring(p->bell);
+    (void)pl_bell_ring(p->bell);
 }
 
 // ---- a turn
@@ -104,6 +104,7 @@ static bool advance(struct pl_pool *p, int64_t now)
     if (p->phase == PL_POOL_RUNS && p->ended && !p->leader) {
         p->phase = PL_POOL_STOPS_WORKERS;
         p->phase_ends = pl_clock_after(p->ex.options.grace_ns);
+        pl_audit_wake(p);
     }
     if (p->phase == PL_POOL_STOPS_WORKERS) {
         tell_to_stop(p);

@@ -24,6 +24,7 @@
 #include "os/cpu.h"
 #include "os/futex.h"
 #include "os/ipc.h"
+#include "os/process.h"
 #include <plait/fiber.h>
 
 // The longest doze: about what waking a core costs; and what is not worth beginning.
@@ -44,8 +45,8 @@ static void wake_host(struct pl_mate *m)
     m->host_slept = l == PL_LISTENER_LEADER || l == PL_LISTENER_LEADER_ALONE;
     if (l == PL_LISTENER_LEADER_ALONE)
         pl_futex_wake_shared(&m->channel->listener, 1);
-    else if (l == PL_LISTENER_SUPERVISOR || l == PL_LISTENER_LEADER)
-        pl_bell_ring(m->bells[l]);
+    else if ((l == PL_LISTENER_SUPERVISOR || l == PL_LISTENER_LEADER) && !pl_bell_ring(m->bells[l]))
+        pl_process_exit(1); // a task has closed our descriptors: another worker goes on
 }
 
 // Pays what is owed, unless the host has looked meanwhile.
@@ -116,7 +117,7 @@ void pl_mate_rouse(struct pl_mate *m)
 {
     atomic_store(&m->channel->asleep, PL_ASLEEP_NOT);
     pl_futex_wake_shared(&m->channel->asleep, 1);
-    pl_bell_ring(m->doorbell);
+    (void)pl_bell_ring(m->doorbell);
 }
 
 // Beside fibers that wait for I/O, in their event loop.

@@ -119,10 +119,13 @@ void pl_zygote_drop(struct pl_pool *p)
     z->control = -1;
     z->ready = false;
     if (z->pid > 0) {
+        if (pl_process_is_stopped(z->pid) && z->pidfd >= 0)
+            (void)pl_pidfd_kill(z->pidfd, SIGKILL); // it would not end
         // -ECHILD: the program has reaped it, or ignores SIGCHLD. It is gone all the same.
         (void)pl_process_reap(z->pid, true, &end);
         z->pid = 0;
     }
+    z->stopped_looks = 0;
     pl_fd_close(z->pidfd);
     z->pidfd = -1;
 }
