@@ -18,12 +18,12 @@
  *   run since. But a dispatcher that waits for an argument which was lost does not search, so after
  *   many looks without any progress the roll alone counts.
  *
- *   A worker that does not answer because the machine is very busy is left alone. One that a signal
- *   has stopped, as the kernel says, is waited for as long as the options allow (`stopped_ns`), and
- *   then killed: what it ran is lost, what it had not started runs elsewhere. Looks are counted, not
- *   time: when the program itself was stopped beside it, both get their time anew. A stopped zygote
- *   for which something waits, a birth or a death, is killed after the same time, and its workers
- *   with it.
+ *   A worker that does not answer because the machine is very busy is left alone. One that a
+ *   signal has stopped, as the kernel says, is waited for as long as the options allow
+ *   (`stopped_ns`), and then killed: what it ran is lost, what it had not started runs elsewhere.
+ *   Looks are counted, not time: when the program itself was stopped beside it, both get their time
+ *   anew. A stopped zygote for which something waits, a birth or a death, is killed after the same
+ *   time, and its workers with it.
  *
  *   While nothing is submitted the audit is off, and the supervisor sleeps for as long as it likes.
  */

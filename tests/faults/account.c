@@ -2,8 +2,8 @@
 /*
  * account.c - each fault in turn, with thousands of tasks in flight and an exact account.
  *
- * PLAIT_FAULTS=SECONDS runs each for its share of that time, and PLAIT_FAULTS_SEED=N repeats a run's
- * strikes as far as the machine allows; PLAIT_FAULTS_ONLY=WORDS chooses. All are for ./dev faults.
+ * PLAIT_FAULTS=SECONDS runs each for its share of that time, PLAIT_FAULTS_SEED=N repeats a run's
+ * strikes as far as the machine allows, PLAIT_FAULTS_ONLY=WORDS chooses. All are for ./dev faults.
  */
 #include "faults/lib/account.h"
 #include "faults/lib/faults.h"

@@ -3,9 +3,9 @@
  * account.h - thousands of tasks in flight while something strikes, and an exact account of them.
  *
  * DESIGN
- *   A window of tasks is kept full for as long as wanted. Each future is taken once, in the order of
- *   the submits; each task counts its starts in the shared heap, under a number of its own. So what
- *   is known of each task is: what it should be, what its future said, and how often it ran.
+ *   A window of tasks is kept full for as long as wanted. Each future is taken once, in the order
+ *   of the submits; each task counts its starts in the shared heap, under a number of its own. So
+ *   what is known of each task is: what it should be, what its future said, and how often it ran.
  *
  *   A thread strikes at random times. The kinds of tasks that are bad themselves need none.
  */
