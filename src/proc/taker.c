@@ -24,7 +24,6 @@
 #include "os/cpu.h"
 #include "os/futex.h"
 #include "os/ipc.h"
-#include "os/process.h"
 #include <plait/fiber.h>
 
 // The longest doze: about what waking a core costs; and what is not worth beginning.
@@ -46,7 +45,7 @@ static void wake_host(struct pl_mate *m)
     if (l == PL_LISTENER_LEADER_ALONE)
         pl_futex_wake_shared(&m->channel->listener, 1);
     else if ((l == PL_LISTENER_SUPERVISOR || l == PL_LISTENER_LEADER) && !pl_bell_ring(m->bells[l]))
-        pl_process_exit(1); // a task has closed our descriptors: another worker goes on
+        atomic_store(&m->stopping, true); // a task has closed our descriptors: others go on
 }
 
 // Pays what is owed, unless the host has looked meanwhile.
