@@ -199,6 +199,8 @@ int pl_mate_next(struct pl_mate *m)
         // short doze is over.
         bool at_once = (m->host_slept || m->host_ousted) && m->doze_ns < DOZE_LEAST_NS;
         m->host_slept = m->host_ousted = false;
+        if (at_once && m->owed)
+            settle(m); // as the doze would have
         while ((slot = at_once ? -1 : doze(m)) < 0 && !atomic_load(&m->stopping)) {
             int64_t asleep_at = m->now;
             // Only the taker adds to it.

@@ -249,3 +249,30 @@ CONFORM(waiting_in_a_task)
     CHECK_INT(out, ==, 50 * 28 + 8 * (49 * 50 / 2));
     plait_free(f);
 }
+
+static void note_end(plait_future *f, void *arg)
+{
+    (void)f, (void)arg;
+    count_up(3);
+}
+
+// Nobody waits in a call of the library: what has ended is told all the same, and soon.
+CONFORM(ends_are_told_without_a_waiter, .limit_s = 60)
+{
+    enum { ROUNDS = 30, N = 4 };
+    int late = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        plait_future *f[N];
+        for (int i = 0; i < N; i++) {
+            CHECK_INT(plait_submit(ex, &f[i], nap, { PLAIT_MILLISECOND * (1 + (i + round) % 3) }),
+                      ==, 0);
+            CHECK_INT(plait_on_done(f[i], note_end, NULL), ==, 0);
+        }
+        int64_t began = plait_now();
+        count_wait(3, (unsigned)(round + 1) * N);
+        late += plait_now() - began > 200 * PLAIT_MILLISECOND;
+        for (int i = 0; i < N; i++)
+            plait_free(f[i]);
+    }
+    CHECK_INT(late, <, ROUNDS / 5); // of a machine that is busy with something else
+}
