@@ -158,16 +158,19 @@ PLAIT_API int plait_net_bind_with(const char *place,
 
 /* Accepts connections and runs the handler, a task declared with
  * PLAIT_TASK(handle, struct plait_net_connection, void), for each, at most `limit` at a time: more
- * wait in the backlog. What a handler returns concerns its connection alone. Without descriptors or
- * memory for another connection it tells the executor's notice and goes on when one of its own has
- * ended, or 100 ms later. Returns when every handler has returned:
+ * wait in the backlog. On an executor of processes it is declared with
+ * PLAIT_TASK_FDS(handle, struct plait_net_connection, void, PLAIT_FD_IN(fd)), `arg` points into the
+ * shared heap, and a connection may wait for a worker that has a place for it. What a handler
+ * returns concerns its connection alone, and so does the death of its worker. Without descriptors
+ * or memory for another connection it tells the executor's notice and goes on when one of its own
+ * has ended, or 100 ms later. Returns when every handler has returned:
  * 0           plait_net_stop() was called, and every handler ended in its own time
  * -ETIMEDOUT  the grace was over, and the handlers were cancelled
  * -ECANCELED, -ETIMEDOUT  the scope was cancelled, and so were the handlers; also where the
  *             listener was closed instead of stopped
  * -EINVAL     the socket does not listen (also: was stopped before), an option is out of range, or
  *             on a plain thread no executor was given
- * -ENOTSUP    an executor of processes: what handlers share with the program is memory
+ * -ENOTSUP    an executor of processes, and a handler that was declared without PLAIT_FD_IN(fd)
  * -ENOMEM; other errors of accept(2) that last.
  * The listener stays the caller's. Suspends a fiber, blocks a thread. */
 PLAIT_API int plait_net_serve_with(int listener, const struct plait_task *handler,

@@ -11,6 +11,10 @@
  *   was cancelled before it started never runs: what it would have closed is found there after the
  *   scope's end.
  *
+ *   On an executor of other processes the handler itself is submitted, with the descriptor as its
+ *   argument, and the slot holds its future. The slot is free when that has ended; who takes it
+ *   again, or ends the serving, first makes sure that nobody is still about to say so.
+ *
  *   Stopping is shutdown(2) of the listener. It ends an accept that waits, on both event loops, on
  *   any thread, and from a signal handler, and all later ones with EINVAL; no flag that could be
  *   looked at too early is needed.
@@ -24,6 +28,7 @@
 
 #include "base/bug.h"
 #include "core/executor.h"
+#include "core/given.h"
 #include "core/lock.h"
 #include "core/park.h"
 #include "core/strand.h"
@@ -51,9 +56,13 @@ struct server {
     plait_semaphore room; /* free slots that nobody has a claim to */
     plait_latch open;     /* connections */
     uint32_t ends;        /* of connections; parked on when descriptors are short */
+    bool apart;           /* handlers run in other processes */
     struct slot {
-        int fd; /* -1: free */
+        int fd; /* -1: free, or given away */
         uint32_t next;
+        plait_future *future; /* of a handler elsewhere, perhaps ended; NULL: none */
+        struct pl_waiter ended;
+        struct server *server;
     } slots[];
 };
 
@@ -102,6 +111,71 @@ static int handle(const void *in, void *out)
     return 0;
 }
 
+/* ---- handlers in other processes */
+
+static void ended_apart(struct pl_waiter *w, plait_future *f)
+{
+    struct slot *slot = PL_CONTAINER(w, struct slot, ended);
+    (void)f;
+    give_slot(slot->server, (uint32_t)(slot - slot->server->slots));
+}
+
+/* The slot's handler has ended, and who said so has gone. */
+static void forget_apart(struct slot *slot)
+{
+    if (!slot->future)
+        return;
+    pl_future_unwatch(slot->future, &slot->ended);
+    pl_future_unref(slot->future);
+    slot->future = NULL;
+}
+
+/* Gives the slot's descriptor away. On failure it is still there. */
+static int start_apart(struct server *s, plait_executor *ex, uint32_t i)
+{
+    struct slot *slot = &s->slots[i];
+    struct plait_net_connection c = { .fd = slot->fd, .arg = s->arg };
+    plait_future *f;
+    forget_apart(slot);
+    int e = pl_future_make(&f, ex, s->handler, &c, NULL); /* with a duplicate of its own */
+    if (e < 0)
+        return e;
+    slot->server = s;
+    slot->ended.fire = ended_apart;
+    slot->fd = -1;
+    pl_future_watch(f, &slot->ended);
+    pl_future_ref(f);
+    e = pl_future_submit(f); /* on failure the future is gone, and nobody was told */
+    slot->future = e < 0 ? NULL : f;
+    if (e < 0)
+        slot->fd = c.fd;
+    else
+        plait_io_close(c.fd);
+    return e;
+}
+
+/* `why`: a code for which they are cancelled; else they have ended. */
+static void end_apart(struct server *s, int why)
+{
+    enum plait_reason reason = why == -ETIMEDOUT ? PLAIT_REASON_DEADLINE : PLAIT_REASON_PARENT;
+    for (uint32_t i = 0; why < 0 && i < s->count; i++)
+        if (s->slots[i].future)
+            pl_future_cancel(s->slots[i].future, reason);
+    for (uint32_t i = 0; i < s->count; i++)
+        if (s->slots[i].future) {
+            pl_future_join(s->slots[i].future);
+            forget_apart(&s->slots[i]);
+        }
+}
+
+static bool is_given_fd(const struct plait_task *handler)
+{
+    struct plait_net_connection c;
+    return pl_task_fds(handler, false) == 1 && pl_task_fd_at(handler, false, 0, &c) == &c.fd;
+}
+
+/* ---- accepting */
+
 /* One connection is lost, or none has come: the next may be fine. See accept(2). */
 static bool is_passing(int error)
 {
@@ -136,6 +210,13 @@ static void tell_shortage(plait_executor *ex, int error)
     pl_notice(ex, PLAIT_NOTICE_ACCEPT, plait_task_name(), 0, text);
 }
 
+/* Descriptors are short: waits until a connection has ended, or a moment. 0, or why to give up. */
+static int await_end(struct server *s, uint32_t ends)
+{
+    int e = pl_park(&s->ends, ends, pl_clock_after(PAUSE_NS), NULL, PL_FOR_TIME);
+    return e == -ECANCELED ? e : e == -ETIMEDOUT ? plait_cancelled() : 0;
+}
+
 /* A descriptor, or why there will be none. */
 static int accept_one(struct server *s, int listener, plait_executor *ex, int flags)
 {
@@ -149,12 +230,33 @@ static int accept_one(struct server *s, int listener, plait_executor *ex, int fl
             if (!told)
                 tell_shortage(ex, fd);
             told = true;
-            int e = pl_park(&s->ends, ends, pl_clock_after(PAUSE_NS), NULL, PL_FOR_TIME);
-            if (e == -ECANCELED || (e == -ETIMEDOUT && (e = plait_cancelled()) < 0))
+            int e = await_end(s, ends);
+            if (e < 0)
                 return e;
         } else if (!is_passing(fd)) {
             return fd;
         }
+    }
+}
+
+/* The task of a connection that was accepted. */
+static int start(struct server *s, plait_scope *scope, plait_executor *ex, uint32_t slot)
+{
+    struct connection c = { .server = s, .slot = slot };
+    bool told = false;
+    if (!s->apart)
+        return plait_go_task(scope, &s->task, &c, NULL);
+    for (;;) {
+        uint32_t ends = __atomic_load_n(&s->ends, __ATOMIC_SEQ_CST);
+        int e = start_apart(s, ex, slot);
+        if (e != -EMFILE && e != -ENFILE)
+            return e;
+        if (!told)
+            tell_shortage(ex, e);
+        told = true;
+        e = await_end(s, ends);
+        if (e < 0)
+            return e;
     }
 }
 
@@ -169,11 +271,11 @@ static int accept_all(struct server *s, plait_scope *scope, int listener, plait_
         int fd = accept_one(s, listener, ex, flags);
         if (fd < 0)
             return fd;
-        struct connection c = { .server = s, .slot = take_slot(s, fd) };
-        e = plait_go_task(scope, &s->task, &c, NULL);
+        uint32_t slot = take_slot(s, fd);
+        e = start(s, scope, ex, slot);
         if (e < 0) { /* no memory, or no room in the executor's queue: this one is lost */
             plait_io_close(fd);
-            give_slot(s, c.slot);
+            give_slot(s, slot);
             if (e != -ENOMEM && e != -EAGAIN)
                 return e;
         }
@@ -189,10 +291,14 @@ static int serve(struct server *s, int listener, plait_executor *ex,
         return e;
     int why = accept_all(s, &scope, listener, ex, o->accept_flags);
     if (why == -EINVAL) /* the listener was stopped */
-        why = o->grace_ns > 0 ? plait_latch_wait(&s->open, pl_clock_after(o->grace_ns)) : 0;
+        why = o->grace_ns > 0 ? plait_latch_wait(&s->open, pl_clock_after(o->grace_ns))
+              : s->apart      ? plait_latch_wait(&s->open, PLAIT_NEVER)
+                              : 0; /* the scope's end waits */
     if (why < 0)
         plait_scope_cancel(&scope);
     e = plait_scope_end(&scope);
+    if (s->apart)
+        end_apart(s, why);
     for (uint32_t i = 0; i < s->count; i++)
         pl_fd_close(s->slots[i].fd);
     if (why < 0)
@@ -213,8 +319,11 @@ int plait_net_serve_with(int listener, const struct plait_task *handler,
         !pl_socket_listens(listener))
         return -EINVAL;
     plait_caps(ex, &caps);
-    if (!caps.shares_memory)
-        return -ENOTSUP;
+    if (!caps.shares_memory && !is_given_fd(handler))
+        return pl_fail(-ENOTSUP,
+                       "the handler `%s` runs in another process: its connection's descriptor is "
+                       "to be declared, by PLAIT_TASK_FDS(..., PLAIT_FD_IN(fd))",
+                       handler->name);
     struct server *s = pl_zalloc(sizeof *s + limit * sizeof s->slots[0]);
     if (!s)
         return -ENOMEM;
@@ -224,6 +333,7 @@ int plait_net_serve_with(int listener, const struct plait_task *handler,
                                    .run = handle,
                                    .in_bytes = sizeof(struct connection) };
     s->arg = o.arg;
+    s->apart = !caps.shares_memory;
     s->count = limit;
     for (uint32_t i = 0; i < limit; i++)
         s->slots[i] = (struct slot){ .fd = -1, .next = i + 1 };
