@@ -82,8 +82,9 @@ enum plait_io_class {
 enum plait_layer {
     PLAIT_LAYER_USERS = 1,      /* a user namespace of its own: it is nobody, with no rights */
     PLAIT_LAYER_NETWORK = 2,    /* a network without devices, and no System V IPC in common */
-    PLAIT_LAYER_FILES = 4,      /* Landlock: no file can be written, and those alone be read that
-                                   .readable names; no signal to a process outside */
+    PLAIT_LAYER_FILES = 4,      /* Landlock: no file is opened for writing, made or removed, and
+                                   those alone are read that .readable names. Only from Linux 6.12
+                                   on also: no signal to a process outside */
     PLAIT_LAYER_PRIVILEGES = 8, /* no capability, and none to be had again */
 };
 

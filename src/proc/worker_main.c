@@ -186,8 +186,12 @@ static int lock_in(const struct pl_mate *m, enum pl_step *step)
     struct pl_context self;
     pl_context_thread(&self); // what a sanitizer must know of this thread stands in a file
     pl_context_done(&self);
+    *step = PL_STEP_ENVIRONMENT;
+    int e = pl_confine_environment("PLAIT_IO=epoll"); // for executors that its tasks open
+    if (e < 0)
+        return e;
     int parent = pl_process_parent();
-    int e = pl_setup_lock_in(m->setup, step);
+    e = pl_setup_lock_in(m->setup, step);
     // The kernel forgets it when a process changes who it is.
     if (e == 0 && !pl_process_die_with(parent))
         pl_process_exit(0);
