@@ -68,6 +68,17 @@ pid_t fork(void)
     return -1;
 }
 
+// The same of files in memory, which is what plait has in place of files in /dev/shm, for the
+// program: a worker has to be given one at its start.
+int memfd_create(const char *name, unsigned flags)
+{
+    static _Atomic unsigned calls;
+    if (!getenv("FAULTS_MEMFD") || calls++ < 4 * ACCOUNT_WORKERS || calls % 2 == 0)
+        return (int)syscall(SYS_memfd_create, name, flags);
+    errno = ENOMEM;
+    return -1;
+}
+
 static struct rlimit files;
 
 // No descriptor more than there are, for a moment, while a worker has to be replaced.
@@ -160,6 +171,10 @@ static const struct fault faults[] = {
       .strike = kill_worker,
       .gap_ns = 20 * MS,
       .environment = "FAULTS_FORK" },
+    { .name = "every second memfd fails",
+      .strike = kill_worker,
+      .gap_ns = 20 * MS,
+      .environment = "FAULTS_MEMFD" },
     { .name = "descriptors are short",
       .strike = short_of_descriptors,
       .gap_ns = 20 * MS,

@@ -32,6 +32,7 @@
 
 #include "arch/switch.h"
 #include "check.h"
+#include "unit/met.h"
 
 // The test says: only this thread ever writes there, so its own loads cannot differ.
 static bool model_is_own(int thread, const volatile void *at);
@@ -136,47 +137,12 @@ static bool next_choices(void)
 
 // ---- states that were met before ---------------------------------------------------------------
 
-static uint64_t (*met)[2];
-static size_t met_count, met_size;
-
-static void mix(uint64_t hash[2], uint64_t x)
-{
-    hash[0] = (hash[0] ^ x) * UINT64_C(0x9E3779B97F4A7C15);
-    hash[0] ^= hash[0] >> 29;
-    hash[1] = (hash[1] + x) * UINT64_C(0xD6E8FEB86659FD93);
-    hash[1] ^= hash[1] >> 32;
-}
-
 static void mix_view(uint64_t hash[2], const struct view *v)
 {
     uint64_t words[CELLS / 8];
     memcpy(words, v, sizeof words);
     for (int i = 0; i < CELLS / 8; i++)
         mix(hash, words[i]);
-}
-
-// True when the hash was not there.
-static bool remember(const uint64_t hash[2])
-{
-    if (met_count * 2 >= met_size) {
-        uint64_t(*old)[2] = met;
-        size_t old_size = met_size;
-        met_size = met_size ? met_size * 2 : 1 << 16;
-        met = calloc(met_size, sizeof *met);
-        CHECK(met != NULL);
-        met_count = 0;
-        for (size_t i = 0; i < old_size; i++)
-            if (old[i][0])
-                remember(old[i]);
-        free(old);
-    }
-    size_t i = hash[0] & (met_size - 1);
-    for (; met[i][0]; i = (i + 1) & (met_size - 1))
-        if (met[i][0] == hash[0] && met[i][1] == hash[1])
-            return false;
-    memcpy(met[i], hash, sizeof met[i]);
-    met_count++;
-    return true;
 }
 
 static bool is_new_state(void)
@@ -422,9 +388,7 @@ static bool model_check(enum model m, bool (*run_once)(void), long *runs)
     bool right;
     model = m;
     choice_count = 0;
-    met_count = met_size = 0;
-    free(met);
-    met = NULL;
+    forget_all();
     *runs = 0;
     do {
         right = run_once();

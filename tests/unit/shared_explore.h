@@ -139,33 +139,6 @@ static void begin_run(int words, int deaths, int switches)
 
 // ---- states ---
 
-static uint64_t (*met)[2];
-static size_t met_count, met_size;
-
-// True when the hash was not there.
-static bool remember(const uint64_t hash[2])
-{
-    if (met_count * 2 >= met_size) {
-        uint64_t(*old)[2] = met;
-        size_t old_size = met_size;
-        met_size = met_size ? met_size * 2 : 1 << 16;
-        met = calloc(met_size, sizeof *met);
-        CHECK(met != NULL);
-        met_count = 0;
-        for (size_t i = 0; i < old_size; i++)
-            if (old[i][0])
-                remember(old[i]);
-        free(old);
-    }
-    size_t i = hash[0] & (met_size - 1);
-    for (; met[i][0]; i = (i + 1) & (met_size - 1))
-        if (met[i][0] == hash[0] && met[i][1] == hash[1])
-            return false;
-    memcpy(met[i], hash, sizeof met[i]);
-    met_count++;
-    return true;
-}
-
 static void mix_thread(uint64_t hash[2], const struct thread *t)
 {
     uint64_t before = 0;

@@ -44,6 +44,7 @@
 #include "os/memory.h"
 #include "os/random.h"
 #include "os/thread.h"
+#include "unit/met.h"
 #include <plait/shared.h>
 
 // Faults that the explorer must find.
@@ -95,14 +96,6 @@ static char stacks[THREADS][STACK] __attribute__((aligned(64)));
 
 // The test's: adds what its threads share to the hash.
 static void mix_shared(uint64_t hash[2]);
-
-static void mix(uint64_t hash[2], uint64_t x)
-{
-    hash[0] = (hash[0] ^ x) * UINT64_C(0x9E3779B97F4A7C15);
-    hash[0] ^= hash[0] >> 29;
-    hash[1] = (hash[1] + x) * UINT64_C(0xD6E8FEB86659FD93);
-    hash[1] ^= hash[1] >> 32;
-}
 
 static struct thread *self(void)
 {

@@ -175,9 +175,7 @@ static bool holds(const struct scenario *s, enum mistake with)
     judge = judge_end;
     is_wrong = false;
     ends = 0;
-    met_count = met_size = 0;
-    free(met);
-    met = NULL;
+    forget_all();
     memset(&shared, 0, sizeof shared);
     begin_run(s->words, s->deaths, s->switches + (s->switches > 0 && getenv("PLAIT_FAULTS_LONG")));
     add_part(&shared, sizeof shared);
