@@ -8,11 +8,9 @@
 
 #include "conformance/tasks.h"
 
-static plait_executor *own; // where a check on a plain thread begins its scopes
-
 static int begin(plait_scope *s, int64_t ns)
 {
-    return plait_scope_begin(s, plait_self() ? NULL : own, .deadline = plait_after(ns));
+    return plait_scope_begin(s, conform_here(), .deadline = plait_after(ns));
 }
 
 static void make_pair(int pair[2])
@@ -392,10 +390,7 @@ static void deadlines_while_writing(void)
     CHECK_INT(plait_bufio_close(b), ==, 0);
 }
 
-static const struct check {
-    const char *name;
-    void (*fn)(void);
-} checks[] = {
+static const struct conform_check checks[] = {
     { "lines", lines },
     { "counts", counts },
     { "delimiters", delimiters },
@@ -406,35 +401,14 @@ static const struct check {
     { "deadlines_while_reading", deadlines_while_reading },
     { "deadlines_while_writing", deadlines_while_writing },
 };
-enum { CHECKS = sizeof checks / sizeof *checks };
-
-static int perform(const int *which, void *out)
-{
-    (void)out;
-    checks[*which].fn();
-    return 0;
-}
-PLAIT_TASK(perform, int, void);
+CONFORM_CHECKS(checks);
 
 CONFORM(in_a_task)
 {
-    for (int which = 0; which < CHECKS; which++) {
-        plait_future *f;
-        check_say("%s", checks[which].name);
-        CHECK_INT(plait_submit(ex, &f, perform, { which }), ==, 0);
-        CHECK_INT(plait_result(f, NULL), ==, 0);
-        plait_free(f);
-    }
+    CONFORM_IN_A_TASK(ex, checks);
 }
 
 TEST(on_a_plain_thread)
 {
-    CHECK_INT(plait_open(&own, PLAIT_FIBERS), ==, 0);
-    struct holdings before = holdings_now();
-    for (int which = 0; which < CHECKS; which++) {
-        check_say("%s", checks[which].name);
-        checks[which].fn();
-    }
-    holdings_check(&before);
-    CHECK_INT(plait_close(own), ==, 0);
+    CONFORM_ON_A_PLAIN_THREAD(checks);
 }

@@ -108,6 +108,40 @@ const char *scratch_directory(void);
  * under way. */
 void holdings_check(const struct holdings *before);
 
+/* ---- checks that hold in a task and on a plain thread
+ *
+ *     static const struct conform_check checks[] = { { "files", files }, { "errors", errors } };
+ *     CONFORM_CHECKS(checks)
+ *     CONFORM(in_a_task) { CONFORM_IN_A_TASK(ex, checks); }
+ *     TEST(on_a_plain_thread) { CONFORM_ON_A_PLAIN_THREAD(checks); }
+ */
+struct conform_check {
+    const char *name;
+    void (*fn)(void);
+};
+
+/* The executor of the task that a check is in; on a plain thread one that is open meanwhile. */
+plait_executor *conform_here(void);
+
+/* After each check there are as many descriptors as before, on a plain thread. */
+void checks_in_a_task(plait_executor *ex, const struct plait_task *perform,
+                      const struct conform_check *checks, size_t count);
+void checks_on_a_plain_thread(const struct conform_check *checks, size_t count);
+
+#define CONFORM_CHECKS(checks)                                                                     \
+    static int conform_perform_one(const size_t *which, void *out)                                 \
+    {                                                                                              \
+        (void)out;                                                                                 \
+        checks[*which].fn();                                                                       \
+        return 0;                                                                                  \
+    }                                                                                              \
+    PLAIT_TASK(conform_perform_one, size_t, void)
+#define CONFORM_IN_A_TASK(ex, checks)                                                              \
+    checks_in_a_task((ex), &PLAIT_TASK_OF(conform_perform_one), (checks),                          \
+                     sizeof(checks) / sizeof *(checks))
+#define CONFORM_ON_A_PLAIN_THREAD(checks)                                                          \
+    checks_on_a_plain_thread((checks), sizeof(checks) / sizeof *(checks))
+
 #define CONFORM_ONE_(run, name, where, ...)                                                        \
     TEST(name##_on_##where, ##__VA_ARGS__)                                                         \
     {                                                                                              \

@@ -331,42 +331,20 @@ static void removal(void)
     remove_tree(place);
 }
 
-static const struct check {
-    const char *name;
-    void (*fn)(void);
-} checks[] = {
+static const struct conform_check checks[] = {
     { "status", status }, { "naming", naming }, { "walking", walking },
     { "links", links },   { "deep", deep },     { "removal", removal },
 };
-enum { CHECKS = sizeof checks / sizeof *checks };
-
-static int perform(const int *which, void *out)
-{
-    (void)out;
-    checks[*which].fn();
-    return 0;
-}
-PLAIT_TASK(perform, int, void);
+CONFORM_CHECKS(checks);
 
 CONFORM(in_a_task, .limit_s = 60)
 {
-    for (int which = 0; which < CHECKS; which++) {
-        plait_future *f;
-        check_say("%s", checks[which].name);
-        CHECK_INT(plait_submit(ex, &f, perform, { which }), ==, 0);
-        CHECK_INT(plait_result(f, NULL), ==, 0);
-        plait_free(f);
-    }
+    CONFORM_IN_A_TASK(ex, checks);
 }
 
 TEST(on_a_plain_thread)
 {
-    struct holdings before = holdings_now();
-    for (int which = 0; which < CHECKS; which++) {
-        check_say("%s", checks[which].name);
-        checks[which].fn();
-    }
-    holdings_check(&before);
+    CONFORM_ON_A_PLAIN_THREAD(checks);
 }
 
 static int cancelled(const void *nothing, void *out)

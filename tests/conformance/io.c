@@ -202,43 +202,23 @@ static void polling(void)
     CHECK_INT(plait_io_close(pair[0]), ==, 0);
 }
 
-static const struct check {
-    const char *name;
-    void (*fn)(void);
-} checks[] = { { "files", files },
-               { "opening", opening },
-               { "errors", errors },
-               { "flags", flags },
-               { "connections", connections },
-               { "polling", polling },
-               { "an old driver", an_old_driver } };
-enum { CHECKS = sizeof checks / sizeof *checks };
-
-static int perform(const int *which, void *out)
-{
-    (void)out;
-    checks[*which].fn();
-    return 0;
-}
-PLAIT_TASK(perform, int, void);
+static const struct conform_check checks[] = { { "files", files },
+                                               { "opening", opening },
+                                               { "errors", errors },
+                                               { "flags", flags },
+                                               { "connections", connections },
+                                               { "polling", polling },
+                                               { "an old driver", an_old_driver } };
+CONFORM_CHECKS(checks);
 
 CONFORM(in_a_task)
 {
-    for (int which = 0; which < CHECKS; which++) {
-        plait_future *f;
-        check_say("%s", checks[which].name);
-        CHECK_INT(plait_submit(ex, &f, perform, { which }), ==, 0);
-        CHECK_INT(plait_result(f, NULL), ==, 0);
-        plait_free(f);
-    }
+    CONFORM_IN_A_TASK(ex, checks);
 }
 
 TEST(on_a_plain_thread)
 {
-    for (int which = 0; which < CHECKS; which++) {
-        check_say("%s", checks[which].name);
-        checks[which].fn();
-    }
+    CONFORM_ON_A_PLAIN_THREAD(checks);
 }
 
 // ---- two sides ---------------------------------------------------------------------------------

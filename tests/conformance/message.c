@@ -22,8 +22,9 @@ static void close_both(const int pair[2])
     CHECK_INT(plait_io_close(pair[1]), ==, 0);
 }
 
-static void vectors(plait_executor *ex)
+static void vectors(void)
 {
+    plait_executor *ex = conform_here();
     (void)ex;
     char a[3], b[4] = "", c[2];
     struct iovec out[3] = { { (char *)"ab", 2 }, { NULL, 0 }, { (char *)"cdefg", 5 } };
@@ -83,16 +84,18 @@ static void datagrams_of(int family)
     close_both(fd);
 }
 
-static void datagrams(plait_executor *ex)
+static void datagrams(void)
 {
+    plait_executor *ex = conform_here();
     (void)ex;
     datagrams_of(AF_INET);
     datagrams_of(AF_INET6);
 }
 
 // Where nothing comes, the deadline does.
-static void datagram_deadline(plait_executor *ex)
+static void datagram_deadline(void)
 {
+    plait_executor *ex = conform_here();
     struct plait_net_address a;
     char byte;
     plait_scope s;
@@ -136,8 +139,9 @@ static void descriptors_over(int type)
     close_both(pair);
 }
 
-static void descriptors(plait_executor *ex)
+static void descriptors(void)
 {
+    plait_executor *ex = conform_here();
     (void)ex;
     int pair[2], got[1], fds[253];
     unsigned count = 0;
@@ -220,8 +224,9 @@ static void send_file_to(plait_executor *ex, const int ends[2], int file, int64_
     CHECK_INT(plait_io_close(ends[0]), ==, 0);
 }
 
-static void files_sent(plait_executor *ex)
+static void files_sent(void)
 {
+    plait_executor *ex = conform_here();
     int file = make_file(), ends[2];
     for (int nonblocking = 0; nonblocking < 2; nonblocking++) {
         int flag = nonblocking ? O_NONBLOCK : 0;
@@ -237,8 +242,9 @@ static void files_sent(plait_executor *ex)
     CHECK_INT(plait_io_close(file), ==, 0);
 }
 
-static void sending_errors(plait_executor *ex)
+static void sending_errors(void)
 {
+    plait_executor *ex = conform_here();
     int file = make_file(), pair[2], ends[2];
     CHECK_INT(pipe2(ends, O_CLOEXEC), ==, 0);
     for (int nonblocking = 0; nonblocking < 2; nonblocking++) {
@@ -263,10 +269,7 @@ static void sending_errors(plait_executor *ex)
     CHECK_INT(plait_io_close(file), ==, 0);
 }
 
-static const struct check {
-    const char *name;
-    void (*fn)(plait_executor *ex);
-} checks[] = {
+static const struct conform_check checks[] = {
     { "vectors", vectors },
     { "datagrams", datagrams },
     { "datagram_deadline", datagram_deadline },
@@ -274,39 +277,16 @@ static const struct check {
     { "files_sent", files_sent },
     { "sending_errors", sending_errors },
 };
-enum { CHECKS = sizeof checks / sizeof *checks };
-
-static int perform(const int *which, void *out)
-{
-    (void)out;
-    checks[*which].fn(plait_self());
-    return 0;
-}
-PLAIT_TASK(perform, int, void);
+CONFORM_CHECKS(checks);
 
 CONFORM(messages_in_a_task, .limit_s = 60)
 {
-    for (int which = 0; which < CHECKS; which++) {
-        plait_future *f;
-        check_say("%s", checks[which].name);
-        CHECK_INT(plait_submit(ex, &f, perform, { which }), ==, 0);
-        CHECK_INT(plait_result(f, NULL), ==, 0);
-        plait_free(f);
-    }
+    CONFORM_IN_A_TASK(ex, checks);
 }
 
 TEST(messages_on_a_plain_thread, .limit_s = 60)
 {
-    plait_executor *ex;
-    CHECK_INT(plait_open(&ex, PLAIT_FIBERS), ==, 0);
-    struct holdings before = holdings_now();
-    for (int which = 0; which < CHECKS; which++) {
-        check_say("%s", checks[which].name);
-        checks[which].fn(ex);
-    }
-    struct holdings after = holdings_now();
-    CHECK_INT(after.fds, ==, before.fds);
-    CHECK_INT(plait_close(ex), ==, 0);
+    CONFORM_ON_A_PLAIN_THREAD(checks);
 }
 
 // ---- the process is full -----------------------------------------------------------------------

@@ -168,8 +168,9 @@ static void stream_at(const char *place)
     CHECK(strstr(plait_last_error(), "refused") != NULL);
 }
 
-static void streams(plait_executor *ex)
+static void streams(void)
 {
+    plait_executor *ex = conform_here();
     (void)ex;
     stream_at("127.0.0.1:0");
     stream_at("[::1]:0");
@@ -178,8 +179,9 @@ static void streams(plait_executor *ex)
     stream_at(name);
 }
 
-static void both_families(plait_executor *ex)
+static void both_families(void)
 {
+    plait_executor *ex = conform_here();
     char text[64];
     (void)ex;
     int listener = plait_net_listen(":0");
@@ -208,8 +210,9 @@ static void both_families(plait_executor *ex)
     CHECK_INT(plait_io_close(listener), ==, 0);
 }
 
-static void options(plait_executor *ex)
+static void options(void)
 {
+    plait_executor *ex = conform_here();
     char text[PLAIT_NET_TEXT_BYTES];
     (void)ex;
     int a = plait_net_listen("127.0.0.1:0", .reuse_port = true, .nodelay = true, .backlog = 5);
@@ -241,8 +244,9 @@ static void options(plait_executor *ex)
     CHECK_INT(plait_io_close(b), ==, 0);
 }
 
-static void unix_paths(plait_executor *ex)
+static void unix_paths(void)
 {
+    plait_executor *ex = conform_here();
     char path[64];
     (void)ex;
     snprintf(path, sizeof path, "/tmp/plait-net-%d-%p", getpid(), (void *)path);
@@ -308,8 +312,9 @@ static void check_order(int n, const char *const given[], const char *const expe
     }
 }
 
-static void resolving(plait_executor *ex)
+static void resolving(void)
 {
+    plait_executor *ex = conform_here();
     struct plait_net_address got[4];
     (void)ex;
     check_order(
@@ -364,8 +369,9 @@ static void end_silent(struct silent *s)
     CHECK_INT(plait_io_close(s->filler), ==, 0);
 }
 
-static void racing(plait_executor *ex)
+static void racing(void)
 {
+    plait_executor *ex = conform_here();
     struct silent silent;
     char good[PLAIT_NET_TEXT_BYTES], refused[PLAIT_NET_TEXT_BYTES];
     make_silent(&silent, "[::1]:0");
@@ -423,8 +429,9 @@ static int never_answer(const char *name, uint16_t port, struct plait_net_addres
     return 0;
 }
 
-static void no_answer(plait_executor *ex)
+static void no_answer(void)
 {
+    plait_executor *ex = conform_here();
     struct plait_net_address got[4];
     plait_scope s;
     unsigned before = count_of(1);
@@ -439,51 +446,28 @@ static void no_answer(plait_executor *ex)
     CHECK_INT(count_of(1), ==, before + 1); // what is cancelled already does not begin
 }
 
-static const struct check {
-    const char *name;
-    void (*fn)(plait_executor *ex);
-} checks[] = {
+// Those who look a name up in vain, above, may go.
+static void late_answers(void)
+{
+    gate_open(2, 1);
+    count_wait(2, 1);
+}
+
+static const struct conform_check checks[] = {
     { "streams", streams },       { "both_families", both_families }, { "options", options },
     { "unix_paths", unix_paths }, { "resolving", resolving },         { "racing", racing },
-    { "no_answer", no_answer },
+    { "no_answer", no_answer },   { "late_answers", late_answers },
 };
-enum { CHECKS = sizeof checks / sizeof *checks };
-
-static int perform(const int *which, void *out)
-{
-    (void)out;
-    checks[*which].fn(plait_self());
-    return 0;
-}
-PLAIT_TASK(perform, int, void);
+CONFORM_CHECKS(checks);
 
 CONFORM(net_in_a_task)
 {
-    for (int which = 0; which < CHECKS; which++) {
-        plait_future *f;
-        check_say("%s", checks[which].name);
-        CHECK_INT(plait_submit(ex, &f, perform, { which }), ==, 0);
-        CHECK_INT(plait_result(f, NULL), ==, 0);
-        plait_free(f);
-    }
-    gate_open(2, 1);
-    count_wait(2, 1);
+    CONFORM_IN_A_TASK(ex, checks);
 }
 
 TEST(net_on_a_plain_thread)
 {
-    plait_executor *ex;
-    CHECK_INT(plait_open(&ex, PLAIT_FIBERS), ==, 0);
-    count_of(0); // opens the board
-    int fds = holdings_now().fds;
-    for (int which = 0; which < CHECKS; which++) {
-        check_say("%s", checks[which].name);
-        checks[which].fn(ex);
-        CHECK_INT(holdings_now().fds, ==, fds);
-    }
-    gate_open(2, 1);
-    count_wait(2, 1);
-    CHECK_INT(plait_close(ex), ==, 0);
+    CONFORM_ON_A_PLAIN_THREAD(checks);
 }
 
 // ---- resolvers that do not answer --------------------------------------------------------------

@@ -297,3 +297,38 @@ void holdings_check(const struct holdings *before)
     FAIL("left behind: %d descriptors, %d threads, %d children", now.fds - before->fds,
          now.threads - before->threads, now.children - before->children);
 }
+
+// ---- checks that hold in a task and on a plain thread
+
+static plait_executor *here;
+
+plait_executor *conform_here(void)
+{
+    return plait_self() ? plait_self() : here;
+}
+
+void checks_in_a_task(plait_executor *ex, const struct plait_task *perform,
+                      const struct conform_check *checks, size_t count)
+{
+    for (size_t which = 0; which < count; which++) {
+        plait_future *f;
+        check_say("%s", checks[which].name);
+        CHECK_INT(plait_submit_task(ex, &f, perform, &which, NULL), ==, 0);
+        CHECK_INT(plait_result(f, NULL), ==, 0);
+        plait_free(f);
+    }
+}
+
+void checks_on_a_plain_thread(const struct conform_check *checks, size_t count)
+{
+    CHECK_INT(plait_open(&here, PLAIT_FIBERS), ==, 0);
+    count_of(0); // opens the board
+    struct holdings before = holdings_now();
+    for (size_t which = 0; which < count; which++) {
+        check_say("%s", checks[which].name);
+        checks[which].fn();
+        CHECK_INT(holdings_now().fds, ==, before.fds);
+    }
+    holdings_check(&before);
+    CHECK_INT(plait_close(here), ==, 0);
+}
