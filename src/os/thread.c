@@ -2,7 +2,6 @@
 // thread.c - threads of the library: named, and invisible to the program's signals.
 #include "os/thread.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -17,6 +16,7 @@
 #include "base/bug.h"
 #include "os/clock.h"
 #include "os/fault.h"
+#include "os/file.h"
 
 static void signals_to_block(sigset_t *set)
 {
@@ -169,16 +169,19 @@ unsigned pl_thread_count(void)
     static const char tasks[] = "/proc/self/task";
     const unsigned before = directories_in(tasks);
     unsigned all = 0, not_ours = 0;
-    DIR *d = opendir(tasks);
-    if (!d)
+    _Alignas(16) char entries[2048];
+    int bytes, fd = pl_dir_open(AT_FDCWD, tasks, true);
+    if (fd < 0)
         return 0;
-    for (struct dirent *e; (e = readdir(d)) != NULL;) {
-        if (e->d_name[0] == '.')
-            continue;
-        all++;
-        not_ours += is_of_io_uring(atoi(e->d_name));
-    }
-    closedir(d);
+    while ((bytes = pl_dir_read(fd, entries, sizeof entries)) > 0)
+        for (size_t at = 0; at < (size_t)bytes;) {
+            struct pl_dir_entry entry;
+            pl_dir_take(entries, &at, &entry);
+            int id = atoi(entry.name); // 0: `.` and `..`
+            all += id > 0;
+            not_ours += id > 0 && is_of_io_uring(id);
+        }
+    close(fd);
     return all == before && all == directories_in(tasks) ? all - not_ours : 0;
 }
 
