@@ -86,8 +86,9 @@ void plait_seat_enter(plait_seat *s)
 
 static void phase(plait_seat *s, enum pl_seat_phase p)
 {
-    atomic_fetch_add(&s->beats, 1);
     atomic_store(&s->phase, p);
+    // Last: who has seen the phase before sees another count when it looks again (watch.c).
+    atomic_fetch_add(&s->beats, 1);
 }
 
 int plait_seat_get(plait_seat *s, void *message)

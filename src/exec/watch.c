@@ -82,19 +82,25 @@ int pl_actor_begin_life(struct pl_watched *w)
     return plait_submit_task(w->s->ex, &w->life, w->task, w->argument, NULL);
 }
 
-// What is known of the life's silence.
+// What is known of the life's silence: when it was last looked at and had made a call meanwhile, or
+// did not work.
 struct silence {
+    bool works;
     uint32_t beats;
     int64_t since;
 };
 
+// Whoever works at two looks and has made no call between them has worked all the time: the end of
+// a wait is a call. One that waited at the first look may just have got something to do.
 static bool is_silent(struct pl_watched *w, struct silence *s)
 {
     uint32_t beats = atomic_load(&w->actor->seat.beats);
+    // A call between the two looks at the count: whom it concerns is not known.
+    bool works = !pl_actor_waits(w) && beats == atomic_load(&w->actor->seat.beats);
     int64_t now = pl_now();
-    if (beats == s->beats && !pl_actor_waits(w))
+    if (works && s->works && beats == s->beats)
         return now - s->since >= w->options.silent_ns;
-    *s = (struct silence){ beats, now };
+    *s = (struct silence){ works, beats, now };
     return false;
 }
 
@@ -124,7 +130,7 @@ static bool is_idle(const struct pl_watched *w)
 // silent; -EPIPE: as one that was stopped before it could begin.
 static int attend(struct pl_watched *w)
 {
-    struct silence silence = { atomic_load(&w->actor->seat.beats), pl_now() };
+    struct silence silence = { .since = pl_now() };
     bool cancelled = false, silent = false, idle = false;
     for (;;) {
         char any;
