@@ -5,13 +5,15 @@
  *   awake      submit a no-op and wait for its result, one after the other
  *   asleep     the same after a pause in which both sides have gone to sleep
  *   pipelined  ns a task, many no-ops submitted before the first is waited for
+ *   map        ns a task, as many by one call of plait_map()
  *   megabyte   submit 1 MiB by value and wait for a number
  *   shared     write 1 MiB in the shared heap, have it read by a worker, and wait for the sum
  *   open       from plait_open() to the first result, in ms
  *
  * The floors do the same by hand: two words that two processes spin on, a futex in shared memory, a
  * ring of words per process, touching and copying a megabyte once, writing and reading it in one
- * process, starting a small program.
+ * process, starting a small program. "floor apart" writes the megabyte in one process and reads it
+ * in another, which spins until it is there: what the way from core to core costs.
  *
  * usage: bench_process [--rounds N] [--size TASKS] [--only WORD]
  */
@@ -139,6 +141,27 @@ static int pipelined(const struct bench_case *c, long count, double *ns)
     return err;
 }
 
+static int nothing_of(const int *in, void *out)
+{
+    (void)in, (void)out;
+    return 0;
+}
+PLAIT_TASK(nothing_of, int, void);
+
+static int map(const struct bench_case *c, long count, double *ns)
+{
+    plait_executor *ex = open_workers(c->workers);
+    int *in = calloc((size_t)count, sizeof *in);
+    int err = in ? one(ex) : -ENOMEM;
+    double from = bench_now();
+    if (!err)
+        err = plait_map(ex, nothing_of, in, NULL, (size_t)count);
+    *ns = (bench_now() - from) / (double)count;
+    free(in);
+    plait_close(ex);
+    return err;
+}
+
 static int megabyte(const struct bench_case *c, long count, double *us)
 {
     plait_executor *ex = open_workers(c->workers);
@@ -207,6 +230,8 @@ struct shared {
     _Alignas(64) _Atomic uint32_t pong;
     _Alignas(64) _Atomic uint32_t there[4096];
     _Alignas(64) _Atomic uint32_t back[4096];
+    uint64_t sum;
+    _Alignas(4096) uint64_t block[MIB / sizeof(uint64_t)];
 };
 
 static struct shared *map_shared(void)
@@ -323,6 +348,8 @@ static int ring(const struct bench_case *c, long count, double *ns)
 {
     struct shared *s[8];
     pid_t pid[8];
+    if (sysconf(_SC_NPROCESSORS_ONLN) < (long)c->workers + 1)
+        return -ENOTSUP; // each of these processes spins
     for (unsigned w = 0; w < c->workers; w++) {
         s[w] = map_shared();
         pid[w] = start(answer_ring, s[w]);
@@ -382,6 +409,38 @@ static int write_and_read(const struct bench_case *c, long count, double *us)
     return all == 1 ? -EIO : 0; // it is used
 }
 
+static void answer_sums(struct shared *s)
+{
+    for (uint32_t n = 1;; n++) {
+        uint64_t sum;
+        while (atomic_load_explicit(&s->ping, memory_order_acquire) != n)
+            relax();
+        sum_up(&(struct words){ s->block, MIB / sizeof *s->block }, &sum);
+        s->sum = sum;
+        atomic_store_explicit(&s->pong, n, memory_order_release);
+    }
+}
+
+static int write_and_read_apart(const struct bench_case *c, long count, double *us)
+{
+    struct shared *s = map_shared();
+    pid_t pid = start(answer_sums, s);
+    uint32_t trips = (uint32_t)(count / 1000 + 1);
+    double from = 0;
+    (void)c;
+    for (uint32_t n = 1; n <= trips + 10; n++) {
+        if (n == 11)
+            from = bench_now();
+        memset(s->block, (int)n, MIB);
+        atomic_store_explicit(&s->ping, n, memory_order_release);
+        while (atomic_load_explicit(&s->pong, memory_order_acquire) != n)
+            relax();
+    }
+    *us = (bench_now() - from) / 1000 / trips;
+    stop(pid, s);
+    return 0;
+}
+
 static int start_true(const struct bench_case *c, long count, double *ms)
 {
     double taken[9];
@@ -412,10 +471,14 @@ int main(int argc, char **argv)
         { "pipelined", "plait", "ns", 2, pipelined, 0 },
         { "pipelined", "floor", "ns", 1, ring, 0 },
         { "pipelined", "floor", "ns", 2, ring, 0 },
+        { "map", "plait", "ns", 1, map, 0 },
+        { "map", "plait", "ns", 2, map, 0 },
+        { "map", "floor", "ns", 1, ring, 0 },
         { "megabyte", "plait", "us", 1, megabyte, 0 },
         { "megabyte", "floor", "us", 0, touch_and_copy, 0 },
         { "shared", "plait", "us", 1, shared_megabyte, 0 },
         { "shared", "floor", "us", 0, write_and_read, 0 },
+        { "shared", "floor apart", "us", 1, write_and_read_apart, 0 },
         { "open", "plait", "ms", 2, open_to_result, 0 },
         { "open", "floor", "ms", 0, start_true, 0 },
     };
