@@ -40,6 +40,8 @@ static void start(struct host *h, struct runner *r)
 {
     plait_future *f;
     int e = plait_submit_task(h->ex, &f, &pl_batch_task, &h->b, NULL);
+    if (e == -EAGAIN && h->running > 0)
+        return; // the queue is full; those that run do it all
     if (e < 0) {
         h->error = h->error ? h->error : e;
         return;

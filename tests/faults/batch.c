@@ -250,6 +250,21 @@ TEST(every_code_comes_back)
     close_processes(ex);
 }
 
+// A full queue is no reason to fail while somebody runs the map: with four places and one worker
+// started so far, runners wait.
+TEST(a_small_queue_suffices)
+{
+    plait_executor *ex;
+    CHECK_INT(plait_open(&ex, PLAIT_PROCESSES, .workers = 4, .queue_limit = 1,
+                         .when_full = PLAIT_FULL_FAIL, .worker = PLAIT_WORKER(.workers_min = 1)),
+              ==, 0);
+    struct map m = make_map(20000, 0, 0);
+    CHECK_INT(plait_map_codes(ex, work, m.in, m.out, m.n, m.codes), ==, 0);
+    CHECK_INT(check_account(&m), ==, 0);
+    free_map(&m);
+    close_processes(ex);
+}
+
 struct long_map {
     plait_executor *ex;
     struct map map;
