@@ -80,15 +80,18 @@ PLAIT_TASK(for_ever, void, void);
 
 // ---- how fast
 
+static int finish(plait_future *f)
+{
+    int e = plait_result(f, NULL);
+    plait_free(f);
+    return e;
+}
+
 static int one(plait_executor *ex)
 {
     plait_future *f;
     int e = plait_submit(ex, &f, nothing, { 0 });
-    if (e < 0)
-        return e;
-    e = plait_result(f, NULL);
-    plait_free(f);
-    return e;
+    return e < 0 ? e : finish(f);
 }
 
 static plait_executor *open_workers(void)
@@ -160,22 +163,14 @@ static int send_copied(plait_executor *ex, unsigned char *data, size_t bytes)
 {
     plait_future *f;
     int e = plait_submit_bytes(ex, &f, ends, data, bytes);
-    if (e < 0)
-        return e;
-    e = plait_result(f, NULL);
-    plait_free(f);
-    return e;
+    return e < 0 ? e : finish(f);
 }
 
 static int send_shared(plait_executor *ex, unsigned char *data, size_t bytes)
 {
     plait_future *f;
     int e = plait_submit(ex, &f, shared_ends, { data, bytes });
-    if (e < 0)
-        return e;
-    e = plait_result(f, NULL);
-    plait_free(f);
-    return e;
+    return e < 0 ? e : finish(f);
 }
 
 // arg: bytes of an argument; in units of `scale` ns.
