@@ -247,11 +247,9 @@ PLAIT_END
 #define PLAIT_ACTOR_SIGNATURE_(fn, Arg)                                                            \
     _Static_assert(_Generic(&fn, int (*)(const Arg *, plait_seat *) : 1, default : 0),             \
                    "PLAIT_ACTOR: not of the type int " #fn "(const Arg *, plait_seat *)")
-#define PLAIT_ALIGNED_(bytes) _Alignas(bytes)
 #else
 #define PLAIT_ACTOR_SIGNATURE_(fn, Arg)                                                            \
     static int (*const fn##_plait_checked)(const Arg *, plait_seat *) __attribute__((unused)) = fn
-#define PLAIT_ALIGNED_(bytes) alignas(bytes)
 #endif
 
 /* Declares `int fn(const Arg *, plait_seat *)`, which must be visible here, as an actor that takes

@@ -25,11 +25,13 @@
 #define PLAIT_VERSION_PATCH 0
 
 #ifdef __cplusplus
-#define PLAIT_BEGIN extern "C" {
-#define PLAIT_END   }
+#define PLAIT_BEGIN           extern "C" {
+#define PLAIT_END             }
+#define PLAIT_ALIGNED_(bytes) alignas(bytes)
 #else
 #define PLAIT_BEGIN
 #define PLAIT_END
+#define PLAIT_ALIGNED_(bytes) _Alignas(bytes)
 #endif
 
 #define PLAIT_API __attribute__((visibility("default")))

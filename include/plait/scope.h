@@ -21,7 +21,7 @@
 
 /* The caller's storage; its members are private. Must not move between begin and end. */
 typedef struct plait_scope {
-    uint64_t private_[88];
+    PLAIT_ALIGNED_(16) uint64_t private_[88];
 } plait_scope;
 
 /* A task of a scope that failed. */

@@ -70,6 +70,7 @@ struct pl_scope {
 };
 
 _Static_assert(sizeof(struct pl_scope) <= sizeof(plait_scope), "plait_scope is too small");
+_Static_assert(_Alignof(struct pl_scope) <= _Alignof(plait_scope), "plait_scope is not aligned");
 
 /* Marks the scope and tells its children and its owner. Any thread. */
 void pl_scope_cancel(struct pl_scope *s, enum plait_reason reason);

@@ -33,6 +33,7 @@ struct timer {
 };
 
 _Static_assert(sizeof(struct timer) <= sizeof(plait_timer), "plait_timer is too small");
+_Static_assert(_Alignof(struct timer) <= _Alignof(plait_timer), "plait_timer is not aligned");
 
 struct plait_timers {
     struct pl_lock lock;
