@@ -144,7 +144,6 @@ static int start_apart(struct server *s, plait_executor *ex, uint32_t i)
     slot->ended.fire = ended_apart;
     slot->fd = -1;
     pl_future_watch(f, &slot->ended);
-    pl_future_ref(f);
     e = pl_future_submit(f); /* on failure the future is gone, and nobody was told */
     slot->future = e < 0 ? NULL : f;
     if (e < 0)
