@@ -98,12 +98,10 @@ const struct pl_rule pl_rules_always[] = {
     { "fcntl", PL_RULE_ALLOW, false, 1, ALL, F_GETFD },
     { "fcntl", PL_RULE_ALLOW, false, 1, ALL, F_SETFD },
     { "fcntl", PL_RULE_ALLOW, false, 1, ALL, F_GETFL },
-    { "fcntl", PL_RULE_ALLOW, false, 1, ALL, F_SETFL },
     { "fcntl", PL_RULE_ALLOW, false, 1, ALL, F_ADD_SEALS },
     { "fcntl", PL_RULE_ALLOW, false, 1, ALL, F_GET_SEALS },
     { "fcntl", PL_RULE_ALLOW, false, 1, ALL, F_GETPIPE_SZ },
     { "ioctl", PL_RULE_ALLOW, false, 1, ALL, FIONREAD },
-    { "ioctl", PL_RULE_ALLOW, false, 1, ALL, FIONBIO },
     { "ioctl", PL_RULE_ALLOW, false, 1, ALL, TCGETS },     // isatty()
     { "ioctl", PL_RULE_ALLOW, false, 1, ALL, TIOCGWINSZ }, // the width of a terminal
     { "prctl", PL_RULE_ALLOW, false, 0, ALL, PR_SET_NAME },

@@ -13,6 +13,7 @@
  */
 #include "sandbox/calls.h"
 
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
@@ -101,6 +102,18 @@ static int add_rules(const struct making *m, const struct pl_rule *rules)
     return e;
 }
 
+// A descriptor may be made non-blocking, never blocking: its flags are those of everybody who has
+// it, and the program rings the bells of its workers while it holds locks.
+static int add_flags(const struct making *m)
+{
+    const struct scmp_arg_cmp both[] = {
+        { 1, SCMP_CMP_EQ, F_SETFL, 0 },
+        { 2, SCMP_CMP_MASKED_EQ, O_NONBLOCK | O_ASYNC, O_NONBLOCK },
+    };
+    int number = number_of(m, "fcntl", SCMP_ACT_ALLOW);
+    return number < 0 ? 0 : seccomp_rule_add_array(m->context, SCMP_ACT_ALLOW, number, 2, both);
+}
+
 static int add_extra(const struct making *m)
 {
     int e = 0;
@@ -124,6 +137,8 @@ static int add_all(const struct making *m)
         e = add_calls(m, pl_calls_allowed, SCMP_ACT_ALLOW);
     if (e == 0)
         e = add_rules(m, pl_rules_always);
+    if (e == 0)
+        e = add_flags(m);
     if (e == 0)
         e = add_rules(m, reads ? pl_rules_reading : pl_rules_not_reading);
     if (e == 0)

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -61,6 +62,9 @@ ATTEMPT(change_a_mode, chmod("/tmp/plait-sandbox", 0777))
 ATTEMPT(truncate_a_file, truncate("/tmp/plait-sandbox", 0))
 ATTEMPT(shorten_stdout, ftruncate(1, 0))
 ATTEMPT(own_terminal, syscall(SYS_ioctl, 0, 0x5412 /* TIOCSTI */, "x"))
+ATTEMPT(make_it_block, fcntl(0, F_SETFL, O_RDWR))
+ATTEMPT(make_it_block_by_ioctl, ioctl(0, FIONBIO, &(int){ 0 }))
+ATTEMPT(make_it_signal, fcntl(0, F_SETFL, O_RDWR | O_NONBLOCK | O_ASYNC))
 ATTEMPT(internet_socket, socket(AF_INET, SOCK_STREAM, 0))
 ATTEMPT(local_socket, socket(AF_UNIX, SOCK_DGRAM, 0))
 ATTEMPT(kernel_socket, socket(AF_NETLINK, SOCK_RAW, 0))
@@ -178,6 +182,9 @@ static const struct attempt {
     A(truncate_a_file, EPERM, "truncate"),
     A(shorten_stdout, EPERM, NULL),
     A(own_terminal, EPERM, NULL),
+    A(make_it_block, EPERM, NULL),
+    A(make_it_block_by_ioctl, EPERM, NULL),
+    A(make_it_signal, EPERM, NULL),
     A(internet_socket, EPERM, "socket"),
     A(local_socket, EPERM, "socket"),
     A(kernel_socket, EPERM, "socket"),
