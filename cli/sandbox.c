@@ -13,9 +13,8 @@ int sandbox_make(const struct plait_confinement **ret, const struct options *o,
     *ret = NULL;
     if (!o->sandbox)
         return EXIT_FINE;
-    int error = plait_sandbox_new(ret, .no_shared_heap = true,
-                                  .files = job->opens_files ? PLAIT_SANDBOX_FILES_READ
-                                                            : PLAIT_SANDBOX_FILES_NONE);
+    int error = plait_sandbox_new(ret, .files = job->opens_files ? PLAIT_SANDBOX_FILES_READ
+                                                                 : PLAIT_SANDBOX_FILES_NONE);
     if (error < 0)
         say("--sandbox: %s", plait_sandbox_last_error());
     return error < 0 ? EXIT_FAILED : EXIT_FINE;

@@ -106,7 +106,7 @@ int main(int argc, char **argv)
     plait_main(argc, argv);
     plait_executor *ex;
     const struct plait_confinement *box;
-    if (plait_sandbox_new(&box, .no_shared_heap = true) < 0)
+    if (plait_sandbox_new(&box) < 0)
         return fprintf(stderr, "no sandbox: %s\n", plait_sandbox_last_error()), 2;
     int e = plait_open(&ex, PLAIT_PROCESSES, .workers = 1,
                        .worker = PLAIT_WORKER(.confinement = box, .memory_limit_bytes = 64 << 20));

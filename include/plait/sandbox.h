@@ -33,10 +33,10 @@
 // than a task.
 //
 // What it does not do: a task may use any CPU time and memory unless they are limited, return a
-// wrong result, and read and write what the program keeps in the shared heap unless
-// .no_shared_heap. With .files it sees the names and sizes of files that it may not read; without,
-// those of files whose path it knows. A kernel bug in what is left of the system calls is not
-// kept away.
+// wrong result, and with .shared_heap read and write what the program keeps there, and stop the
+// program by ruining the heap's own books, or worse. With .files it sees the names and sizes of
+// files that it may not read; without, those of files whose path it knows. A kernel bug in what is
+// left of the system calls is not kept away.
 //
 // Everything here works in tasks of every executor and on plain threads, but not in a sandbox.
 #ifndef PLAIT_SANDBOX_H
@@ -73,7 +73,7 @@ struct plait_sandbox_options {
                                administrator refuses them: the filter alone refuses sockets */
     bool no_landlock;       /* without Landlock: the filter alone refuses to open, or to open for
                                writing. Not with .readable */
-    bool no_shared_heap;    /* the shared heap is out of reach */
+    bool shared_heap;       /* has its part in the shared heap: the program trusts such a worker */
 };
 
 PLAIT_BEGIN

@@ -86,7 +86,7 @@ int plait_sandbox_new_with(const struct plait_confinement **ret,
     if (!o.no_landlock)
         c->layers |= PLAIT_LAYER_FILES;
     c->readable = o.readable ? b->readable : NULL;
-    c->no_shared_heap = o.no_shared_heap;
+    c->no_shared_heap = !o.shared_heap;
     c->call_name = pl_call_name;
     e = pl_filter_build(&o, &b->filter, &c->filter_bytes);
     if (e < 0) {

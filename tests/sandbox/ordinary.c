@@ -51,7 +51,7 @@ PLAIT_TASK_BYTES(reverse);
 
 TEST(bytes_of_every_size)
 {
-    plait_executor *ex = open_with(BOX(.no_shared_heap = true), PLAIT_WORKER(.nice = 1));
+    plait_executor *ex = open_with(BOX(0), PLAIT_WORKER(.nice = 1));
     char *data = malloc(4 << 20);
     for (size_t i = 0; i < 4 << 20; i++)
         data[i] = (char)(i * 7);
@@ -93,7 +93,7 @@ PLAIT_TASK_FDS(read_given, int, int, PLAIT_FD_IN_ITSELF, PLAIT_FD_OUT_ITSELF);
 
 TEST(descriptors_are_given_to_it)
 {
-    plait_executor *ex = open_with(BOX(.no_shared_heap = true), PLAIT_WORKER(.nice = 1));
+    plait_executor *ex = open_with(BOX(0), PLAIT_WORKER(.nice = 1));
     int file = open("/proc/self/comm", O_RDONLY | O_CLOEXEC), found = -1;
     char own[64], text[64];
     CHECK(file >= 0);
@@ -131,7 +131,7 @@ PLAIT_TASK(fill, struct shared, void);
 TEST(shared_buffers)
 {
     struct shared s;
-    plait_executor *ex = open_with(BOX(0), PLAIT_WORKER(0));
+    plait_executor *ex = open_with(BOX(.shared_heap = true), PLAIT_WORKER(0));
     CHECK_INT(plait_shared_buffer_new(&s.buffer, 1 << 20), ==, 0);
     CHECK_INT(RUN(ex, fill, &s, NULL), ==, 0);
     const char *data = plait_shared_buffer_data(s.buffer);
@@ -152,7 +152,7 @@ TEST(no_shared_heap)
 {
     struct shared s;
     int shares = -1;
-    plait_executor *ex = open_with(BOX(.no_shared_heap = true), PLAIT_WORKER(0));
+    plait_executor *ex = open_with(BOX(0), PLAIT_WORKER(0));
     CHECK_INT(plait_shared_buffer_new(&s.buffer, 64), ==, 0);
     CHECK_INT(RUN(ex, share, NULL, &shares), ==, 0);
     CHECK_INT(shares, ==, 0);
