@@ -72,7 +72,8 @@ struct plait_sandbox_options {
     bool no_namespaces;     /* without a user and a network namespace, where a container or the
                                administrator refuses them: the filter alone refuses sockets */
     bool no_landlock;       /* without Landlock: the filter alone refuses to open, or to open for
-                               writing. Not with .readable */
+                               writing. Not with .readable. With .files and .no_namespaces a task
+                               can read the memory of every process of the same user, by /proc */
     bool shared_heap;       /* has its part in the shared heap: the program trusts such a worker */
 };
 

@@ -115,8 +115,11 @@ static void watched_free(struct pl_watched *w)
     plait_free(w->life);
     plait_free(w->watching);
     plait_channel_free(w->orders);
-    if (w->actor)
+    if (w->actor) {
+        w->actor->seat.in = w->in; // whatever a life has written there
+        w->actor->seat.out = w->out;
         pl_actor_free(w->actor);
+    }
     pl_free_mem(w->argument);
     pl_free_mem(w);
 }

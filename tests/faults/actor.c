@@ -16,7 +16,7 @@
 
 enum { NO_LIMIT = 1000000 };
 
-enum deed { ECHO, DIE, DIE_IN_FIRST_LIFE, DIE_LOCKED, DIE_UNSEEN, EXIT, SPIN };
+enum deed { ECHO, DIE, DIE_IN_FIRST_LIFE, DIE_LOCKED, DIE_UNSEEN, DIE_WILD, EXIT, SPIN };
 
 struct order {
     enum deed deed;
@@ -43,6 +43,11 @@ static void suffer(const struct order *o, plait_seat *seat)
     if (o->deed == DIE_UNSEEN) {
         plait_seat_done(seat);
         (void)plait_shared_get(seat->in, seat->slot);
+        raise(SIGKILL);
+    }
+    // What a wild pointer does.
+    if (o->deed == DIE_WILD) {
+        seat->in = seat->out = (plait_shared_channel *)&forever;
         raise(SIGKILL);
     }
     if (o->deed == EXIT)
@@ -155,6 +160,16 @@ TEST(while_it_handles_and_it_is_handed_again)
     CHECK_INT(i.lives, ==, 4);
     CHECK_INT(i.redelivered, ==, 2);
     CHECK_INT(i.lost, ==, 1);
+    leave(&st);
+}
+
+TEST(with_its_seat_ruined)
+{
+    struct stage st;
+    STAGE(&st, 1, &(struct start){ 0 }, .restart = PLAIT_TEMPORARY);
+    tell(st.a, DIE_WILD, 1);
+    CHECK_INT(plait_actor_wait(st.a), ==, -EOWNERDEAD);
+    CHECK_INT(plait_actor_free(st.a), ==, 0);
     leave(&st);
 }
 
