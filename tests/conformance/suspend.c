@@ -246,6 +246,8 @@ static int make_call(const int *which, int *out)
 {
     count_up(2);
     *out = calls[*which].fn();
+    if (*out == -ESHUTDOWN) // an end of the executor refuses tasks before it cancels who runs
+        *out = plait_sleep(10 * PLAIT_SECOND);
     return *out;
 }
 PLAIT_TASK(make_call, int, int);
