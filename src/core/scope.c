@@ -139,14 +139,22 @@ static PL_NOINLINE void list(struct pl_scope *s, struct plait_failure failure)
     pl_unlock(&s->lock);
 }
 
-/* Notes a failure of a task, and cancels the others. */
-static PL_NOINLINE void fail(struct pl_scope *s, const struct plait_task *task, void *out, int code)
+/* Why a task on this executor, not a future's, has failed with that code. */
+static enum plait_reason reason_of(const struct pl_scope *s, int code)
+{
+    enum plait_reason reason = pl_strand_reason(s->owner, &s->cancel);
+    if (reason == PLAIT_REASON_NONE)
+        reason = pl_cancel_reason(&s->ex->root); /* the owner may be of another one */
+    return pl_reason_code(reason) == code ? reason : PLAIT_REASON_NONE;
+}
+
+/* Notes a failure of a task, and cancels the others. The reason: NONE where it is not known. */
+static PL_NOINLINE void fail(struct pl_scope *s, const struct plait_task *task, void *out, int code,
+                             enum plait_reason reason)
 {
     note_error(s, code);
     if (s->failures) {
-        enum plait_reason reason = pl_strand_reason(s->owner, &s->cancel);
-        if (pl_reason_code(reason) != code)
-            reason = PLAIT_REASON_NONE;
+        reason = reason == PLAIT_REASON_NONE ? reason_of(s, code) : reason;
         list(s, (struct plait_failure){ task->name, out, code, reason });
     }
     if (!s->keep_going)
@@ -195,7 +203,7 @@ static inline void *unwanted(struct pl_child *c)
 static inline void finish(struct pl_child *c, int code, bool by_owner)
 {
     if (PL_UNLIKELY(code < 0))
-        fail(c->scope, c->task, c->out == unwanted(c) ? NULL : c->out, code);
+        fail(c->scope, c->task, c->out == unwanted(c) ? NULL : c->out, code, PLAIT_REASON_NONE);
     if (PL_UNLIKELY(c->in_heap != NULL)) {
         pl_free_mem(c->in_heap);
         c->in_heap = NULL;
@@ -272,6 +280,7 @@ static void future_ended(struct pl_waiter *waiter, plait_future *f)
             pl_future_fds_hand(f, c->out);
     }
     int code = f->code;
+    enum plait_reason reason = (enum plait_reason)f->reason;
     pl_lock(&s->lock);
     c->future = NULL;
     pl_unlock(&s->lock);
@@ -280,7 +289,7 @@ static void future_ended(struct pl_waiter *waiter, plait_future *f)
         pl_cancel_expire(&s->cancel);
     pl_future_unref(f);
     if (code < 0)
-        fail(s, c->task, c->out, code);
+        fail(s, c->task, c->out, code, reason);
     child_ended(c, false);
 }
 
@@ -369,7 +378,7 @@ static PL_NOINLINE int go(struct pl_scope *s, const struct plait_task *task, con
     }
     struct pl_child *c = take_child(s);
     if (!c) {
-        fail(s, task, out, -ENOMEM);
+        fail(s, task, out, -ENOMEM, PLAIT_REASON_NONE);
         return -ENOMEM;
     }
     c->task = task;
@@ -380,7 +389,7 @@ static PL_NOINLINE int go(struct pl_scope *s, const struct plait_task *task, con
         s->joined++; /* counted all the same: the record may be one that the end must free */
         c->next_free = s->free;
         s->free = c;
-        fail(s, task, out, e);
+        fail(s, task, out, e, PLAIT_REASON_NONE);
         return e;
     }
     return 0;

@@ -320,3 +320,28 @@ TEST(task_that_workers_do_not_know)
     close_processes(next);
     plait_task_unregister(&late);
 }
+
+// ---- what its scope lists
+
+static int ends_here(const void *in, void *out)
+{
+    (void)in;
+    (void)out;
+    raise(SIGKILL);
+    return 0;
+}
+PLAIT_TASK(ends_here, void, void);
+
+TEST(a_scope_lists_it_as_a_death)
+{
+    struct plait_failures failures = { 0 };
+    plait_scope s;
+    plait_executor *ex = open_processes(1);
+    CHECK_INT(plait_scope_begin(&s, ex, .failures = &failures), ==, 0);
+    CHECK_INT(plait_go_task(&s, &PLAIT_TASK_OF(ends_here), NULL, NULL), ==, 0);
+    CHECK_INT(plait_scope_end(&s), ==, -EOWNERDEAD);
+    CHECK_INT(failures.count, ==, 1);
+    CHECK_INT(failures.at[0].reason, ==, PLAIT_REASON_DIED);
+    plait_failures_free(&failures);
+    close_processes(ex);
+}
