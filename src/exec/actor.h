@@ -8,8 +8,8 @@
  *   survive whoever dies in them. What is added is small:
  *
  *       shared heap    struct plait_actor: the two channels, and what the living life says of
- *                      itself. All processes see it; nobody is harmed by what a wild task writes
- *                      there but the actor.
+ *                      itself. All processes see it. What a wild task writes there harms the actor
+ *                      and those who talk to it, who follow the pointers to its channels.
  *       supervisor     an executor of one event loop, and in it one fiber for each actor: it
  *                      submits a life, waits for its end or for an order, decides, begins again.
  *                      All decisions are its own, on one thread, from memory of this process.
