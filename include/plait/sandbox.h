@@ -35,8 +35,9 @@
 // What it does not do: a task may use any CPU time and memory unless they are limited, return a
 // wrong result, and with .shared_heap read and write what the program keeps there, and stop the
 // program by ruining the heap's own books, or worse. With .files it sees the names and sizes of
-// files that it may not read; without, those of files whose path it knows. A kernel bug in what is
-// left of the system calls is not kept away.
+// files that it may not read; without, those of files whose path it knows. It can write to the
+// program's stdout and stderr, read its stdin, and make them non-blocking: give the program others
+// where that matters. A kernel bug in what is left of the system calls is not kept away.
 //
 // Everything here works in tasks of every executor and on plain threads, but not in a sandbox.
 #ifndef PLAIT_SANDBOX_H
