@@ -215,7 +215,7 @@ static int many_rounds(const struct act *in, void *out)
 }
 PLAIT_TASK(many_rounds, struct act, void);
 
-enum { TASKS = 60, DEATHS = 12, WAVES = 30 };
+enum { TASKS = 60, DEATHS = 12 };
 
 // One wave of tasks under kills. How many died; fails on every other error.
 static int storm(plait_executor *ex, const struct plait_task *task, struct pair *p, int zygote)
@@ -237,9 +237,8 @@ TEST(locks_in_a_storm, .limit_s = 120)
     plait_executor *ex = open_processes(3);
     struct pair *p = pair_new();
     int zygote = child_of(getpid()), died = 0;
-    for (int i = 0; i < WAVES && died < DEATHS; i++)
+    while (died < DEATHS)
         died += storm(ex, &PLAIT_TASK_OF(many_rounds), p, zygote);
-    CHECK_INT(died, >=, DEATHS);
     CHECK_INT(enter(p), ==, 0);
     CHECK_INT(p->a, ==, p->b);
     CHECK_INT(p->a, >=, 20000);
@@ -301,9 +300,8 @@ TEST(channels_in_a_storm, .limit_s = 120)
     int zygote = child_of(getpid()), died = 0, waves = 0;
     CHECK(d.next);
     CHECK_INT(pthread_create(&thread, NULL, drain_thread, &d), ==, 0);
-    for (; waves < WAVES && died < DEATHS; waves++)
+    for (; died < DEATHS; waves++)
         died += storm(ex, &PLAIT_TASK_OF(put_many), p, zygote);
-    CHECK_INT(died, >=, DEATHS);
     CHECK_INT(plait_shared_channel_close(p->channel), ==, 0);
     pthread_join(thread, NULL);
     // What has been finished has put everything.

@@ -87,7 +87,7 @@ struct part {
     long first;
 };
 
-enum { EACH = 500, TASKS = 60, DEATHS = 12, WAVES = 20 };
+enum { EACH = 500, TASKS = 60, DEATHS = 12 };
 
 static int set_and_remove(const struct part *in, void *out)
 {
@@ -118,7 +118,7 @@ TEST(a_map_in_a_storm, .limit_s = 120)
     int died = 0, zygote = child_of(getpid());
     long found = 0;
     CHECK_INT(plait_shared_map_new(&m, sizeof(long), sizeof(long)), ==, 0);
-    for (int wave = 0; wave < WAVES && died < DEATHS; wave++) {
+    while (died < DEATHS) {
         for (long i = 0; i < TASKS; i++)
             CHECK_INT(plait_submit(ex, &f[i], set_and_remove, { m, i * EACH }), ==, 0);
         for (int i = 0; i < TASKS; i++) {
@@ -130,7 +130,6 @@ TEST(a_map_in_a_storm, .limit_s = 120)
             plait_free(f[i]);
         }
     }
-    CHECK_INT(died, >=, DEATHS);
     CHECK_INT(plait_shared_map_each(m, count_one, &found), ==, 0);
     CHECK_INT(plait_shared_map_count(m), ==, found);
     plait_shared_map_free(m);

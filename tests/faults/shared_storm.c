@@ -65,7 +65,7 @@ static int zygote_of(plait_executor *ex)
     return w.parent;
 }
 
-enum { WORKERS = 3, TASKS = 100, WAVES = 40, DEATHS = 12 };
+enum { WORKERS = 3, TASKS = 100, DEATHS = 12 };
 
 // One wave of tasks, whose workers are killed. How many of them died; fails on every other error.
 static int wave(plait_executor *ex, int zygote)
@@ -85,10 +85,9 @@ TEST(killed_while_they_allocate, .limit_s = 120)
 {
     plait_executor *ex = open_processes(WORKERS);
     int zygote = zygote_of(ex), died = 0;
-    for (int i = 0; i < WAVES && died < DEATHS; i++)
+    while (died < DEATHS)
         died += wave(ex, zygote);
     close_processes(ex);
-    CHECK_INT(died, >=, DEATHS);
     const char *wrong = pl_arena_check();
     if (wrong)
         FAIL("%s", wrong);
