@@ -69,7 +69,7 @@ static int64_t waiting_since(struct pl_patience *p)
 }
 
 static int park(uint32_t *word, uint32_t expect, struct pl_also also, int64_t deadline,
-                struct pl_patience *patience, enum pl_waits_for what)
+                struct pl_patience *patience, enum pl_waits_for what, struct pl_then *then)
 {
     struct pl_strand *s = pl_strand_current();
     int e = pl_strand_cancelled(s);
@@ -81,6 +81,8 @@ static int park(uint32_t *word, uint32_t expect, struct pl_also also, int64_t de
     pl_wait_for(&p.wait, what, word);
     if (!join(b, &p, expect))
         return -EAGAIN;
+    if (then)
+        then->run(then);
     enum pl_wait_state why = pl_wait(&p.wait, deadline);
     pl_lock(&b->lock);
     bool woken = p.link == NULL;
@@ -114,7 +116,13 @@ static int park_uninterrupted(uint32_t *word, uint32_t expect, struct pl_also al
 int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, struct pl_patience *patience,
             enum pl_waits_for what)
 {
-    return park(word, expect, (struct pl_also){ 0 }, deadline, patience, what);
+    return park(word, expect, (struct pl_also){ 0 }, deadline, patience, what, NULL);
+}
+
+int pl_park_then(uint32_t *word, uint32_t expect, int64_t deadline, struct pl_then *then,
+                 enum pl_waits_for what)
+{
+    return park(word, expect, (struct pl_also){ 0 }, deadline, NULL, what, then);
 }
 
 int pl_park_uninterrupted(uint32_t *word, uint32_t expect, struct pl_patience *patience,
@@ -126,7 +134,7 @@ int pl_park_uninterrupted(uint32_t *word, uint32_t expect, struct pl_patience *p
 int pl_park_also(uint32_t *word, uint32_t expect, struct pl_also also, int64_t deadline,
                  enum pl_waits_for what)
 {
-    return park(word, expect, also, deadline, NULL, what);
+    return park(word, expect, also, deadline, NULL, what, NULL);
 }
 
 int pl_park_also_uninterrupted(uint32_t *word, uint32_t expect, struct pl_also also,

@@ -35,7 +35,15 @@ struct pl_patience {
 int pl_park(uint32_t *word, uint32_t expect, int64_t deadline, struct pl_patience *p,
             enum pl_waits_for what);
 
-/* The same, but neither a deadline nor a cancel ends it: 0 or -EAGAIN. */
+/* The same; calls then->run(then) once it is where wakers look, before it waits: what that brings
+ * about may wake it. Not called where it does not wait. */
+struct pl_then {
+    void (*run)(struct pl_then *then);
+};
+int pl_park_then(uint32_t *word, uint32_t expect, int64_t deadline, struct pl_then *then,
+                 enum pl_waits_for what);
+
+/* pl_park(), but neither a deadline nor a cancel ends it: 0 or -EAGAIN. */
 int pl_park_uninterrupted(uint32_t *word, uint32_t expect, struct pl_patience *p,
                           enum pl_waits_for what);
 

@@ -128,7 +128,9 @@ int pl_limit_files(uint64_t descriptors)
 int pl_process_memory_open(void)
 {
     int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    return fd < 0 ? -errno : fd;
+    if (fd < 0)
+        return -errno;
+    return fd;
 }
 
 // The n-th number of it, in bytes.

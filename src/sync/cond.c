@@ -1,16 +1,38 @@
 // SPDX-License-Identifier: MIT
-// cond.c - a condition: a counter of signals, so that one that comes between unlocking and waiting
-// is seen.
+/*
+ * cond.c - a condition: a queue of those who wait, and a counter of signals.
+ *
+ * DESIGN
+ *   Who waits joins the queue while it holds the mutex, and gives the mutex back from there: a
+ *   signal that is given under the mutex wakes the one who has waited for longest, and nobody who
+ *   comes later can take what it was for without having been woken. The counter is for signals that
+ *   are given without the mutex: one between the look at it and the joining is seen.
+ */
 #include "core/park.h"
 #include "sync/mutex.h"
 #include <errno.h>
+#include <stdbool.h>
+
+struct giving {
+    struct pl_then then; /* first */
+    plait_mutex *mutex;
+    bool given;
+};
+
+static void give(struct pl_then *then)
+{
+    struct giving *g = (struct giving *)then;
+    g->given = true;
+    plait_mutex_unlock(g->mutex);
+}
 
 int plait_cond_wait(plait_cond *c, plait_mutex *m, int64_t deadline)
 {
+    struct giving g = { .then.run = give, .mutex = m };
     uint32_t signals = __atomic_load_n(&c->private_, __ATOMIC_RELAXED);
-    plait_mutex_unlock(m);
-    int e = pl_park(&c->private_, signals, deadline, NULL, PL_FOR_COND);
-    pl_mutex_lock_again(m); /* whatever became of the caller's scope */
+    int e = pl_park_then(&c->private_, signals, deadline, &g.then, PL_FOR_COND);
+    if (g.given)
+        pl_mutex_lock_again(m); /* whatever became of the caller's scope */
     return e == -EAGAIN ? 0 : e;
 }
 
