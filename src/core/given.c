@@ -183,6 +183,7 @@ int pl_future_fds_run(plait_future *f, struct pl_strand *s)
 {
     struct pl_given g;
     struct pl_future_fds *h = held(f);
+    PL_ASSERT(h != NULL);
     pl_given_begin(&g, s, f->task, h->in, pl_future_in(f), pl_future_out(f));
     memset(h->in, -1, sizeof h->in); // they are the task's
     int code = f->task->run(pl_future_in(f), pl_future_out(f));

@@ -234,7 +234,7 @@ int plait_actor_start_with(plait_actor **ret, plait_supervisor *s,
         e = pl_fail(-EOWNERDEAD, "the supervisor has given up");
     if (e == 0)
         e = watched_new(&w, s, type, argument, &o);
-    if (e < 0)
+    if (!w)
         return e;
     plait_actor *a = w->actor;
     e = start_watching(w);

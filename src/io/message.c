@@ -79,6 +79,8 @@ static unsigned received(struct msghdr *m, int *fds)
 {
     unsigned n = 0;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+        // The kernel has written it.
+        // NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult)
         if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
             continue;
         size_t some = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);

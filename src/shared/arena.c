@@ -132,6 +132,7 @@ static int make_of(size_t bytes)
     }
     pl_arena.fd = fd;
     lay_out(at, bytes);
+    PL_ASSERT(pl_arena.head != NULL);
     pl_arena.head->units = units_of(bytes);
     return pl_random_bytes(&pl_arena.head->id, sizeof pl_arena.head->id);
 }

@@ -152,6 +152,7 @@ static void fiber_polled(struct pl_op *op)
 
 static void start_poll(struct pl_polls *polls, struct pl_strand *strand, uint32_t index)
 {
+    PL_ASSERT(polls != NULL); /* it is a case with a descriptor */
     const struct plait_case *k = &polls->select->cases[index];
     struct poll_operation *o = &polls->operations[polls->started++];
     *o = (struct poll_operation){
@@ -248,8 +249,10 @@ int pl_select_wait(struct pl_select *s)
     atomic_init(&c.chosen, PL_CHOICE_OPEN);
     pl_wait_init(&c.wait, strand);
     pl_wait_for(&c.wait, PL_FOR_CHOICE, (const void *)(uintptr_t)s->n);
-    if (PL_UNLIKELY(s->polls != NULL) && (e = prepare_polls(s->polls, s, &c)) < 0)
+    if (PL_UNLIKELY(s->polls != NULL) && (e = prepare_polls(s->polls, s, &c)) < 0) {
+        s->polls->choice = NULL;
         return e;
+    }
     uint32_t enlisted = 0;
     bool decided = false;
     for (; enlisted < s->n && !decided; enlisted++) {
@@ -328,7 +331,9 @@ static PL_NOINLINE int select_polling(struct pl_select *s)
     struct pl_polls polls;
     collect(&polls, s);
     s->polls = &polls;
-    return try_then_wait(s);
+    int chosen = try_then_wait(s);
+    s->polls = NULL;
+    return chosen;
 }
 
 static bool is_channel(const struct plait_case *k)
