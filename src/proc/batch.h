@@ -44,8 +44,11 @@ struct pl_batch {
     bool first_error_ends;
     _Atomic int32_t *codes;
     char *in, *out;
-    _Alignas(64) _Atomic uint64_t next;  // claimed are those below, or more
-    _Alignas(64) _Atomic uint64_t limit; // those beyond are not begun
+    char apart[56]; // the two are on cache lines of their own; a shared block is aligned to 16
+    _Atomic uint64_t next; // claimed are those below, or more
+    char apart_too[56];
+    _Atomic uint64_t limit; // those beyond are not begun
+    char apart_as_well[56];
 };
 
 // The inputs that are to be run are those before it.
