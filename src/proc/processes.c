@@ -113,13 +113,11 @@ static const struct pl_executor_ops pool_ops = {
 #define FORKS_AT_ONCE 16
 
 // Waits until `wanted` workers have been forked; the supervisor does not run yet.
-static int await_forked(struct pl_pool *p, unsigned wanted)
+static int receive_forked(struct pl_pool *p, unsigned wanted, struct pl_after *after)
 {
-    struct pl_after after;
-    pl_after_init(&after);
     int64_t deadline = pl_clock_after(START_NS);
     for (unsigned forked = 0; forked < wanted;) {
-        int e = pl_zygote_receive(p, &after);
+        int e = pl_zygote_receive(p, after);
         if (e == -EAGAIN)
             e = pl_fd_wait_readable(p->zygote.control, deadline);
         if (e < 0)
@@ -133,6 +131,15 @@ static int await_forked(struct pl_pool *p, unsigned wanted)
         }
     }
     return 0;
+}
+
+static int await_forked(struct pl_pool *p, unsigned wanted)
+{
+    struct pl_after after;
+    pl_after_init(&after);
+    int e = receive_forked(p, wanted, &after);
+    pl_free_mem(after.notice); // who opens is told by the error
+    return e;
 }
 
 static int start(struct pl_pool *p)
