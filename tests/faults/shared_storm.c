@@ -145,7 +145,8 @@ TEST(nothing_of_it_is_left_open)
         close_processes(open_processes(2));
     }
     CHECK_INT(count_fds(), ==, fds);
-    CHECK_INT(count_mappings(), <=, mappings + 2);
+    if (!getenv("PLAIT_SANITIZER")) // whose own mappings grow
+        CHECK_INT(count_mappings(), <=, mappings + 2);
 }
 
 // The program has one heap; what a worker opens for itself has none, and says so.
