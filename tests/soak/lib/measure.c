@@ -28,7 +28,7 @@ static const struct {
     int percent, more;
     bool memory;
 } helds[HELD_COUNT] = {
-    [HELD_FDS] = { "descriptors", 0, 2 * SPARES, false }, // a loop and a bell
+    [HELD_FDS] = { "descriptors", 0, 3 * SPARES, false }, // an epoll, an eventfd, a timerfd
     [HELD_THREADS] = { "threads", 0, SPARES + LOCALS *SPARES, false },
     [HELD_PROCESSES] = { "processes", 0, 0, false },
     [HELD_MAPPINGS] = { "mappings", 5, 8, true },
