@@ -24,6 +24,7 @@
 #include "os/cpu.h"
 #include "os/futex.h"
 #include "os/ipc.h"
+#include "os/thread.h"
 #include <plait/fiber.h>
 
 // The longest doze: about what waking a core costs; and what is not worth beginning.
@@ -198,9 +199,12 @@ int pl_mate_next(struct pl_mate *m)
         // Who must be woken first, or go on where we run, will not have anything for us before a
         // short doze is over.
         bool at_once = (m->host_slept || m->host_ousted) && m->doze_ns < DOZE_LEAST_NS;
+        if (at_once && m->owed) { // it is put off here as the doze would have
+            if (m->host_ousted)
+                pl_thread_yield(); // the host goes on, and most often looks for itself
+            settle(m);
+        }
         m->host_slept = m->host_ousted = false;
-        if (at_once && m->owed)
-            settle(m); // as the doze would have
         while ((slot = at_once ? -1 : doze(m)) < 0 && !atomic_load(&m->stopping)) {
             int64_t asleep_at = m->now;
             // Only the taker adds to it.
