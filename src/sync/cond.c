@@ -31,8 +31,9 @@ int plait_cond_wait(plait_cond *c, plait_mutex *m, int64_t deadline)
     struct giving g = { .then.run = give, .mutex = m };
     uint32_t signals = __atomic_load_n(&c->private_, __ATOMIC_RELAXED);
     int e = pl_park_then(&c->private_, signals, deadline, &g.then, PL_FOR_COND);
-    if (g.given)
-        pl_mutex_lock_again(m); /* whatever became of the caller's scope */
+    if (!g.given) /* nor does it wait; but whoever changes what is waited for gets his turn */
+        plait_mutex_unlock(m);
+    pl_mutex_lock_again(m); /* whatever became of the caller's scope */
     return e == -EAGAIN ? 0 : e;
 }
 
