@@ -103,6 +103,14 @@ static void admit(struct pl_pool *p)
     pl_wait_fire(&r->wait, PL_WAIT_WOKEN);
 }
 
+// There is room: for the next, too, who waits for it. Whoever was let in before may have been
+// handed out at once, or have given up meanwhile: then nothing leaves the queue for his sake.
+static void admit_next(struct pl_pool *p)
+{
+    if (PL_UNLIKELY(p->room != NULL) && p->queued < p->ex.options.queue_limit)
+        admit(p);
+}
+
 void pl_pool_admit_all(struct pl_pool *p)
 {
     while (p->room)
@@ -265,11 +273,13 @@ int pl_pool_submit(struct plait_executor *ex, plait_future *f)
     pl_lock(&p->lock);
     e = may_enter(p);
     if (e < 0) {
+        admit_next(p);
         pl_unlock(&p->lock);
         pl_free_mem(t);
         return e;
     }
     if (PL_UNLIKELY(atomic_load(&f->notify.phase) != PL_PHASE_QUEUED)) {
+        admit_next(p);
         pl_unlock(&p->lock); // cancelled before it came; see pl_pool_cancel()
         pl_free_mem(t);
         pl_future_unref(f);
@@ -294,6 +304,7 @@ int pl_pool_submit(struct plait_executor *ex, plait_future *f)
         enqueue(p, f, t, false);
         pl_pool_dispatch(p, &after);
     }
+    admit_next(p);
     if (PL_UNLIKELY(p->parked > 0))
         pl_elastic_wish(p);
     pl_pool_unlock(p, &after);
