@@ -183,6 +183,14 @@ int pl_process_kill_group(int group, int signal)
     return kill(-group, signal) < 0 ? -errno : 0;
 }
 
+void pl_pidfd_kill_group(int pidfd, int pid)
+{
+    // Until it is reaped the number is its own, and as long as its group has members it is nobody
+    // else's either. So if another process has the number there is no group of it left.
+    if (pl_pidfd_kill(pidfd, SIGKILL) == 0 || (kill(pid, 0) < 0 && errno == ESRCH))
+        (void)kill(-pid, SIGKILL); // ESRCH: it has no group of its own
+}
+
 static int64_t timeval_ns(struct timeval t)
 {
     return t.tv_sec * PL_SECOND + t.tv_usec * PL_MICROSECOND;

@@ -59,6 +59,10 @@ bool pl_pidfd_ended(int pidfd);
 // is left of it changed its user.
 int pl_process_kill_group(int group, int signal);
 
+// Kills a process of another parent, which may have ended, with all that is left of the group that
+// bears its number.
+void pl_pidfd_kill_group(int pidfd, int pid);
+
 // Whether a signal has stopped the process (SIGSTOP, SIGTSTP), and not a debugger. False where the
 // kernel does not say.
 bool pl_process_is_stopped(int pid);

@@ -55,11 +55,18 @@ struct zygote {
     struct child children[MAX_HANDS];
 };
 
+// A worker that has left its group is alone reached by its pidfd.
+static void signal_worker(const struct child *c, int signal)
+{
+    if (pl_process_kill_group(c->pid, signal) < 0 || signal == SIGKILL)
+        (void)pl_pidfd_kill(c->pidfd, signal); // -ESRCH: it has ended
+}
+
 static void leave(struct zygote *z)
 {
     for (unsigned i = 0; i < MAX_HANDS; i++)
         if (z->children[i].pid > 0)
-            pl_process_kill_group(z->children[i].pid, SIGKILL);
+            signal_worker(&z->children[i], SIGKILL);
     for (unsigned i = 0; i < MAX_HANDS; i++) {
         struct pl_exit end;
         if (z->children[i].pid > 0)
@@ -230,7 +237,7 @@ static bool obey(struct zygote *z)
     case PL_MESSAGE_SIGNAL:
         if (m.hand < MAX_HANDS && z->children[m.hand].pid > 0 &&
             z->children[m.hand].generation == m.generation)
-            pl_process_kill_group(z->children[m.hand].pid, m.code);
+            signal_worker(&z->children[m.hand], m.code);
         break;
     default:
         leave(z);

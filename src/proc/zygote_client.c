@@ -182,8 +182,8 @@ static void orphan(struct pl_pool *p, struct pl_hand *h, struct pl_after *after)
     h->kill_at = PL_FOREVER;
     h->cause = "the process that it was forked from died";
     pl_hand_refresh(p, h);
-    if (h->pidfd >= 0 && !pl_pidfd_ended(h->pidfd))
-        pl_process_kill_group(h->pid, SIGKILL); // what it has started, too
+    if (h->pidfd >= 0)
+        pl_pidfd_kill_group(h->pidfd, h->pid);
     if (h->pidfd < 0 || pl_poller_add(&p->poller, h->pidfd, h->index | PL_TAG_ORPHAN) < 0)
         pl_orphan_ended(p, h, after); // cannot be waited for in the poller: waits here
 }
@@ -194,6 +194,8 @@ void pl_orphan_ended(struct pl_pool *p, struct pl_hand *h, struct pl_after *afte
     if (h->state != PL_HAND_DYING ||
         (h->pidfd >= 0 && pl_fd_wait_readable(h->pidfd, PL_FOREVER) < 0))
         return;
+    if (h->pidfd >= 0)
+        pl_pidfd_kill_group(h->pidfd, h->pid); // what it has started since, or before it was killed
     struct pl_exit end;
     struct pl_message m = { .hand = h->index,
                             .generation = h->generation,
