@@ -272,7 +272,14 @@ void pl_pool_loaded(struct pl_pool *p, struct pl_loading *l, int fd, struct pl_a
     struct pl_hand *h = l->hand;
     struct pl_flight *fl = &h->flights[l->slot];
     if (h->generation != l->generation || fl->state != PL_FLIGHT_LOADING || fl->future != l->future)
-        return; // cancelled, or the worker died and the task waits again
+        return;                     // cancelled, or the worker died and the task waits again
+    if (h->state != PL_HAND_LIVE) { // it is to be killed, whatever it runs by then
+        pl_pool_requeue(p, fl);
+        pl_flight_free(h, fl);
+        pl_hand_refresh(p, h);
+        pl_pool_rouse(p, 1);
+        return;
+    }
     cargo_sent(p, fl, fd < 0 ? fd : send_cargo(fl, fd), after);
 }
 
