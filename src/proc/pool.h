@@ -37,8 +37,6 @@
 #include "proc/wire.h"
 #include <pthread.h>
 
-#define PL_MAX_BYTES (UINT32_C(1) << 30) // of an argument or a result
-
 struct pl_pool;
 struct pl_hand;
 

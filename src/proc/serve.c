@@ -147,12 +147,12 @@ static int send_large(struct pl_mate *m, uint32_t index, const void *data, size_
 static int place_bytes(struct pl_mate *m, uint32_t index, const void *data, size_t bytes)
 {
     struct pl_slot *s = &m->channel->slots[index];
+    if (bytes > PL_MAX_BYTES)
+        return -EMSGSIZE;
     s->out_bytes = (uint32_t)bytes;
     s->out_place = bytes <= PL_INLINE_BYTES  ? PL_PLACE_INLINE
                    : bytes <= PL_SPILL_BYTES ? PL_PLACE_SPILL
                                              : PL_PLACE_CARGO;
-    if (bytes > UINT32_MAX / 4)
-        return -EMSGSIZE;
     if (s->out_place == PL_PLACE_CARGO)
         return send_large(m, index, data, bytes, NULL);
     if (bytes > 0)

@@ -37,6 +37,8 @@
 
 #include <stdint.h>
 
+#define PL_MAX_BYTES (UINT32_C(1) << 30) // of an argument or a result
+
 enum pl_message_kind {
     PL_MESSAGE_HELLO = 0x706c0001, // "pl" and the version of this format
     PL_MESSAGE_FORK,
