@@ -162,6 +162,7 @@ bool pl_hand_land(struct pl_hand *h, struct pl_flight *fl, struct pl_after *afte
     if (code >= 0 && fl->cargo == PL_CARGO_NONE && !fl->parcel &&
         (told == PL_PLACE_CARGO || told & PL_PLACE_AWAITS))
         pl_hand_receive(h);
+    bool failed = code < 0; // as the worker says: else the slot holds what the task has made
     if (code >= 0 && fl->cargo == PL_CARGO_LOST)
         code = -EMFILE;
     if (code >= 0 && told & PL_PLACE_AWAITS && !fl->parcel)
@@ -183,7 +184,7 @@ bool pl_hand_land(struct pl_hand *h, struct pl_flight *fl, struct pl_after *afte
     plait_future *f = pl_flight_clear(p, fl);
     f->pid = h->pid;
     f->started = 1;
-    if (PL_UNLIKELY(code < 0)) {
+    if (PL_UNLIKELY(failed)) {
         struct pl_parting said;
         memcpy(&said, s->data, sizeof said);
         f->cpu_ns = said.cpu_ns > 0 ? said.cpu_ns : 0;
