@@ -50,6 +50,13 @@ void pl_executor_unref(struct plait_executor *ex)
         ex->ops->free(ex);
 }
 
+void pl_executor_close_slabs(struct plait_executor *ex, uint64_t taken)
+{
+    pl_executor_ref(ex);
+    if (pl_slab_shared_close(&ex->slabs, taken))
+        pl_executor_unref(ex);
+}
+
 void pl_registry_add(struct plait_executor *ex)
 {
     pl_lock(&registry_lock);

@@ -9,6 +9,7 @@
 #define PL_CORE_EXECUTOR_H
 
 #include "core/cancel.h"
+#include "core/slab.h"
 #include <plait/executor.h>
 #include <plait/future.h>
 
@@ -67,10 +68,12 @@ struct plait_executor {
     char name[32];
     struct pl_cancel root;       /* marked SHUTDOWN by PLAIT_STOP */
     _Atomic uint32_t state;      /* enum pl_executor_state; only grows */
-    _Atomic uint32_t refs;       /* one of the open handle, one a future alive */
+    _Atomic uint32_t refs;       /* one of the open handle, one a future that is not from the
+                                  slabs */
     struct plait_executor *next; /* the registry of executors that have not ended */
     uint64_t serial;             /* there: the younger, the greater */
     bool closing;                /* plait_close() was called; under the registry's lock */
+    _Alignas(64) struct pl_slab_shared slabs; /* of its futures */
 };
 
 /* Fills in the common part; options are checked and completed already. */
@@ -81,6 +84,10 @@ static inline void pl_executor_ref(struct plait_executor *ex)
     atomic_fetch_add_explicit(&ex->refs, 1, memory_order_relaxed);
 }
 void pl_executor_unref(struct plait_executor *ex);
+
+/* It ends, and its workers took so many records of its slabs more than they freed: futures that are
+ * still held keep one reference together from now on, which the last of them gives back. */
+void pl_executor_close_slabs(struct plait_executor *ex, uint64_t taken);
 
 /* Hands a notice to the user's callback, or writes its message to stderr. */
 void pl_notice(struct plait_executor *ex, enum plait_notice_kind kind, const char *task, int64_t ns,

@@ -34,14 +34,17 @@ static const bool use_slabs = !PL_ASAN;
 
 static plait_future *allocate(struct plait_executor *ex, size_t bytes)
 {
-    struct pl_worker *w = use_slabs ? pl_worker_current() : NULL;
-    int class = pl_slab_class(bytes);
+    struct pl_worker *w = pl_worker_current();
+    int class = use_slabs ? pl_slab_class(bytes) : -1;
     plait_future *f;
-    if (w && &w->sched->ex == ex && class >= 0) {
-        f = pl_slab_alloc(&w->slab, &w->sched->slabs, class);
+    if (class >= 0) {
+        bool ours = w && &w->sched->ex == ex;
+        f = ours ? pl_slab_alloc(&w->slab, &ex->slabs, class)
+                 : pl_slab_alloc_shared(&ex->slabs, class);
         if (!f)
             return NULL;
-        w->futures_made++;
+        if (ours)
+            w->futures_made++;
         f->pooled = 1;
         return f;
     }
@@ -61,14 +64,13 @@ static void deallocate(plait_future *f)
         pl_executor_unref(ex);
         return;
     }
-    struct pl_sched *s = pl_sched_of(ex);
     struct pl_worker *w = pl_worker_current();
     size_t out_at;
     int class = pl_slab_class(future_bytes(f->task, &out_at));
-    if (w && w->sched == s) {
+    if (w && &w->sched->ex == ex) {
         w->futures_freed++;
-        pl_slab_free(&w->slab, &s->slabs, class, f);
-    } else if (pl_slab_free_shared(&s->slabs, class, f)) {
+        pl_slab_free(&w->slab, &ex->slabs, class, f);
+    } else if (pl_slab_free_shared(&ex->slabs, class, f)) {
         pl_executor_unref(ex);
     }
 }
@@ -183,7 +185,7 @@ static void unlock_waiters(plait_future *f, uintptr_t word)
     atomic_store_explicit(&f->waiters, word, memory_order_release);
 }
 
-void pl_future_complete(plait_future *f, int code, enum plait_reason reason)
+bool pl_future_complete_unwatched(plait_future *f, int code, enum plait_reason reason)
 {
     f->code = code;
     f->reason = (uint16_t)reason;
@@ -192,7 +194,15 @@ void pl_future_complete(plait_future *f, int code, enum plait_reason reason)
     uintptr_t nobody = 0;
     /* Release: pairs with the acquire in pl_future_is_done(). */
     if (!atomic_compare_exchange_strong_explicit(&f->waiters, &nobody, PL_FUTURE_DONE,
-                                                 memory_order_release, memory_order_relaxed)) {
+                                                 memory_order_release, memory_order_relaxed))
+        return false;
+    pl_future_unref(f);
+    return true;
+}
+
+void pl_future_complete(plait_future *f, int code, enum plait_reason reason)
+{
+    if (!pl_future_complete_unwatched(f, code, reason)) {
         struct pl_waiter *w = (struct pl_waiter *)lock_waiters(f);
         /* Release: pairs with the acquire in pl_future_is_done(); callbacks look already. */
         atomic_store_explicit(&f->waiters, PL_FUTURE_DONE | PL_FUTURE_LOCK, memory_order_release);
@@ -202,8 +212,8 @@ void pl_future_complete(plait_future *f, int code, enum plait_reason reason)
             w = next;
         }
         unlock_waiters(f, PL_FUTURE_DONE);
+        pl_future_unref(f);
     }
-    pl_future_unref(f);
 }
 
 bool pl_future_watch(plait_future *f, struct pl_waiter *w)

@@ -143,6 +143,9 @@ struct pl_future_extra *pl_future_extra(plait_future *f);
  * gives the executor's reference back. Exactly once, any thread, never waits. */
 void pl_future_complete(plait_future *f, int code, enum plait_reason reason);
 
+/* The same if nobody waits for it nor is to be called; else false, and nothing has happened. */
+bool pl_future_complete_unwatched(plait_future *f, int code, enum plait_reason reason);
+
 /* Adds a waiter; false when the future is done (the waiter was not added). */
 bool pl_future_watch(plait_future *f, struct pl_waiter *w);
 

@@ -342,7 +342,7 @@ void pl_sched_wait_end(struct pl_sched *s)
     pl_plain_hide(plain);
 }
 
-bool pl_sched_done(struct pl_sched *s)
+uint64_t pl_sched_done(struct pl_sched *s)
 {
     /* Acquire: pairs with the release in pl_sched_add_worker(). */
     uint32_t used = atomic_load_explicit(&s->used, memory_order_acquire);
@@ -363,5 +363,5 @@ bool pl_sched_done(struct pl_sched *s)
         pl_worker_done(&s->workers[i]);
     pl_free_mem(s->workers);
     s->workers = NULL;
-    return pl_slab_shared_close(&s->slabs, made - freed);
+    return made - freed;
 }

@@ -51,7 +51,6 @@ struct pl_sched {
     _Atomic uint32_t inject_count;
     struct pl_waiting_room *room; /* who waits for the queue to have room; under the lock */
 
-    struct pl_slab_shared slabs;
     _Atomic uint32_t closer; /* a thread is in pl_sched_wait_end() */
     struct pl_blocking_pool *blocking;
     _Atomic(struct pl_monitor *) monitor; /* set when the workers run already */
@@ -74,8 +73,8 @@ int pl_sched_add_worker(struct pl_sched *s);
 void pl_sched_wait_end(struct pl_sched *s);
 
 /* After the end: joins every thread and releases all but the memory of *s and the futures
- * that are still held. True when there are none. */
-bool pl_sched_done(struct pl_sched *s);
+ * that are still held. Returns how many records of the slabs its workers took and did not free. */
+uint64_t pl_sched_done(struct pl_sched *s);
 
 /* Wakes everybody who waits for room in the queue: it has been closed. */
 void pl_sched_close_queue(struct pl_sched *s);

@@ -97,7 +97,7 @@ static struct pl_child *take_child(struct pl_scope *s)
     if (s->inline_used < PL_SCOPE_INLINE)
         c = &s->inline_children[s->inline_used++];
     else if (s->worker)
-        c = pl_slab_alloc(&s->worker->slab, &s->worker->sched->slabs, pl_slab_class(sizeof *c));
+        c = pl_slab_alloc(&s->worker->slab, &s->worker->sched->ex.slabs, pl_slab_class(sizeof *c));
     else
         c = pl_alloc(sizeof *c);
     return c ? add_child(s, c) : NULL;
@@ -473,7 +473,8 @@ static void free_children(struct pl_scope *s)
         if (is_inline(s, c))
             ;
         else if (s->worker)
-            pl_slab_free(&s->worker->slab, &s->worker->sched->slabs, pl_slab_class(sizeof *c), c);
+            pl_slab_free(&s->worker->slab, &s->worker->sched->ex.slabs, pl_slab_class(sizeof *c),
+                         c);
         else
             pl_free_mem(c);
         c = next;

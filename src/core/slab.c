@@ -2,6 +2,7 @@
 // slab.c - the exchange of batches between workers and the shared store, and where memory comes
 // from.
 #include "core/slab.h"
+#include "base/prefetch.h"
 #include "os/alloc.h"
 
 struct pl_slab_chunk {
@@ -87,22 +88,42 @@ void pl_slab_spill(struct pl_slab *s, struct pl_slab_shared *shared, int class)
     pl_unlock(&shared->lock);
 }
 
+void *pl_slab_alloc_shared(struct pl_slab_shared *shared, int class)
+{
+    pl_lock(&shared->lock);
+    struct pl_slab_item *item = shared->loose[class];
+    if (__builtin_expect(!item, 0)) {
+        item = shared->batches[class];
+        if (item)
+            shared->batches[class] = item->next_batch;
+        else
+            item = carve(shared, class);
+    }
+    if (item) {
+        shared->loose[class] = item->next;
+        shared->outstanding++;
+        if (item->next) // what was freed long ago is in no cache
+            pl_prefetch_to_write(item->next);
+    }
+    pl_unlock(&shared->lock);
+    return item;
+}
+
 bool pl_slab_free_shared(struct pl_slab_shared *shared, int class, void *p)
 {
     struct pl_slab_item *item = p;
     pl_lock(&shared->lock);
     item->next = shared->loose[class];
     shared->loose[class] = item;
-    shared->freed++;
-    bool last = shared->closed && --shared->outstanding == 0;
+    bool last = --shared->outstanding == 0 && shared->closed;
     pl_unlock(&shared->lock);
     return last;
 }
 
-bool pl_slab_shared_close(struct pl_slab_shared *shared, uint64_t outstanding)
+bool pl_slab_shared_close(struct pl_slab_shared *shared, uint64_t taken)
 {
     pl_lock(&shared->lock);
-    shared->outstanding = outstanding - shared->freed;
+    shared->outstanding += (int64_t)taken;
     shared->closed = true;
     bool none = shared->outstanding == 0;
     pl_unlock(&shared->lock);

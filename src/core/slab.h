@@ -3,8 +3,9 @@
  * slab.h - small records (futures, scopes' children) without malloc on the hot path.
  *
  * Each worker keeps free lists of its own, in three classes. Lists that grow long go to the
- * scheduler's shared store a batch at a time, and come back from there: so one worker may allocate
- * what another frees. Memory is returned to the system when the scheduler goes. Page faults, not
+ * executor's shared store a batch at a time, and come back from there: so one worker may allocate
+ * what another frees. Threads that are no worker use the store itself, under its lock. Memory is
+ * returned to the system when the executor goes. Page faults, not
  * malloc, are what a million records cost (2.5 us a page here), so warm memory is kept.
  */
 #ifndef PL_CORE_SLAB_H
@@ -38,8 +39,9 @@ struct pl_slab_shared {
     struct pl_slab_item *batches[PL_SLAB_CLASSES];
     struct pl_slab_item *loose[PL_SLAB_CLASSES]; /* freed by threads that are no worker */
     struct pl_slab_chunk *chunks;
-    uint64_t freed;       /* records freed by threads that are no worker; under the lock */
-    uint64_t outstanding; /* once closed: records that are still in use */
+    /* What threads that are no worker took, less what they freed; once closed, all that are still
+     * in use. Under the lock. */
+    int64_t outstanding;
     bool closed;
 };
 
@@ -76,13 +78,16 @@ static inline void pl_slab_free(struct pl_slab *s, struct pl_slab_shared *shared
     l->count++;
 }
 
-/* Frees a record from a thread that is no worker of the scheduler. True when it was the last one of
+/* As pl_slab_alloc(), for a thread that is no worker of the executor. */
+void *pl_slab_alloc_shared(struct pl_slab_shared *shared, int class);
+
+/* Frees a record from a thread that is no worker of the executor. True when it was the last one of
  * a closed store. */
 bool pl_slab_free_shared(struct pl_slab_shared *shared, int class, void *p);
 
-/* The workers have gone: `outstanding` records are held by others, less those that they freed
- * already. Returns whether there are none. */
-bool pl_slab_shared_close(struct pl_slab_shared *shared, uint64_t outstanding);
+/* The workers have gone, who took so many records more than they freed. Returns whether none is in
+ * use. */
+bool pl_slab_shared_close(struct pl_slab_shared *shared, uint64_t taken);
 
 /* Returns all memory. */
 void pl_slab_shared_done(struct pl_slab_shared *shared);

@@ -40,20 +40,16 @@ static void close_local(struct plait_executor *ex)
     pl_sched_wait_end(s);
     pl_registry_remove(ex);
     pl_monitor_stop(s); /* it adds workers until then */
-    /* Futures that are still held keep one reference together, and the last of them may be freed as
-     * soon as the slabs are closed; see pl_slab_free_shared(). */
-    pl_executor_ref(ex);
-    bool unused = pl_sched_done(s);
+    uint64_t taken = pl_sched_done(s);
     pl_monitor_free(s);
     pl_blocking_stop(s);
-    if (unused)
-        pl_executor_unref(ex);
+    pl_executor_close_slabs(ex, taken);
 }
 
 static void free_local(struct plait_executor *ex)
 {
     struct pl_sched *s = pl_sched_of(ex);
-    pl_slab_shared_done(&s->slabs);
+    pl_slab_shared_done(&s->ex.slabs);
     pl_free_mem(s);
 }
 

@@ -155,7 +155,7 @@ void pl_pool_cancel(struct plait_executor *ex, plait_future *f)
     struct pl_after after;
     pl_after_init(&after);
     pl_lock(&p->lock);
-    if (pl_future_claim(f)) {
+    if (pl_pool_claim(f)) {
         // In the queue, which still links it by its job; or not yet submitted, and then not
         // counted.
         pl_future_ref(f); // for who finds it there

@@ -19,9 +19,11 @@
  *
  *   Who reaps. A thread that waits in plait_result() becomes the leader, if there is none: it looks
  *   at the rings itself, and sleeps on a bell of its own. Otherwise the supervisor, a thread of the
- *   pool, reaps when a worker rings. `listener` says which of them sleeps; each busy worker's
- *   channel holds a copy. A leader that waits for a single busy worker sleeps on that worker's copy
- *   (`leader_on`); when a second one becomes busy it is woken, to sleep on its bell.
+ *   pool, reaps when a worker rings. A thread that submits where no worker has room reaps too, when
+ *   that is worth it: it would only queue what it submits. `listener` says which of them sleeps;
+ *   each busy worker's channel holds a copy. A leader that waits for a single busy worker sleeps on
+ *   that worker's copy (`leader_on`); when a second one becomes busy it is woken, to sleep on its
+ *   bell.
  */
 #ifndef PL_PROC_POOL_H
 #define PL_PROC_POOL_H
@@ -159,6 +161,7 @@ struct pl_loading {
 
 struct pl_after {
     struct pl_job *first, **end; // ended futures, by notify.job
+    bool submitters;             // the supervisor completes those that somebody waits for
     plait_future *cancelled;     // one more, whose notify.job the queue still holds
     bool counted;                // it counts as alive
     struct pl_landing *landings;
@@ -217,13 +220,18 @@ struct pl_pool {
     uint64_t audit_submits;
     int64_t leader_doze_ns; // the leader's
     bool leader, ticking, broken;
+    bool helped;         // a submitter has reaped since the supervisor looked
+    struct pl_job *left; // ended futures that the supervisor is to complete
+    struct pl_landing *left_landings;
     bool clogged; // some hand is
     bool woken;   // a worker was asleep when it was given something
     char broken_why[256];
-    uint32_t doze;                       // more than one CPU
-    _Alignas(64) _Atomic uint64_t alive; // futures accepted and not yet completed
-    bool ended;                          // nothing is left to run, and nothing will come
-    _Atomic uint32_t backend;            // caps: enum pl_backend once known
+    uint32_t doze;   // more than one CPU
+    uint64_t credit; // of `alive`, taken in advance: an addition to it for many futures
+    // Futures accepted and not yet completed, and the credit.
+    _Alignas(64) _Atomic uint64_t alive;
+    bool ended;               // nothing is left to run, and nothing will come
+    _Atomic uint32_t backend; // caps: enum pl_backend once known
 
     struct pl_zygote zygote;
     int bell, leader_bell;
@@ -243,6 +251,15 @@ bool pl_pool_show(const struct plait_executor *ex, unsigned worker, struct pl_te
 static inline struct pl_pool *pl_pool_of(struct plait_executor *ex)
 {
     return (struct pl_pool *)ex;
+}
+
+// pl_future_claim() under the lock, under which every phase changes here: two plain accesses do.
+static inline bool pl_pool_claim(plait_future *f)
+{
+    if (atomic_load_explicit(&f->notify.phase, memory_order_relaxed) != PL_PHASE_QUEUED)
+        return false;
+    atomic_store_explicit(&f->notify.phase, PL_PHASE_RUNNING, memory_order_relaxed);
+    return true;
 }
 
 // ---- queue.c: what waits, and handing it out
@@ -326,7 +343,19 @@ struct pl_layout {
     enum pl_place in, out;
     uint32_t out_at;
 };
-struct pl_layout pl_layout_of(const plait_future *f);
+static inline struct pl_layout pl_layout_of(const plait_future *f)
+{
+    bool bytes = pl_future_is_bytes(f);
+    size_t in = bytes ? f->extra->bytes_in.bytes : f->task->in_bytes;
+    size_t out = bytes ? 0 : f->task->out_bytes;
+    size_t after = (in + 15) & ~(size_t)15;
+    if (after + out <= PL_INLINE_BYTES)
+        return (struct pl_layout){ PL_PLACE_INLINE, PL_PLACE_INLINE, (uint32_t)after };
+    if (after + out <= PL_SPILL_BYTES)
+        return (struct pl_layout){ PL_PLACE_SPILL, PL_PLACE_SPILL, (uint32_t)after };
+    return (struct pl_layout){ in <= PL_SPILL_BYTES ? PL_PLACE_SPILL : PL_PLACE_CARGO,
+                               out <= PL_INLINE_BYTES ? PL_PLACE_INLINE : PL_PLACE_CARGO, 0 };
+}
 
 // ---- reap.c: what has ended
 
@@ -338,6 +367,10 @@ void pl_pool_rouse(struct pl_pool *p, int64_t when);
 
 // Takes what workers have finished, and hands out what waits.
 void pl_pool_reap(struct pl_pool *p, struct pl_after *after);
+
+// The same for one worker in turn that has finished much, by a submitter: his thread is no place
+// for the callbacks of others.
+void pl_pool_reap_some(struct pl_pool *p, struct pl_after *after);
 
 // Takes one result out of a slot of a hand, live or dead, and frees the slot. False: there is none,
 // or it makes no sense, and nothing has happened.

@@ -24,6 +24,8 @@ static void shutdown_pool(struct plait_executor *ex)
     pl_after_init(&after);
     pl_lock(&p->lock);
     pl_pool_admit_all(p);
+    atomic_fetch_sub(&p->alive, p->credit); // nothing more is accepted
+    p->credit = 0;
     if (atomic_load(&ex->state) == PL_EXECUTOR_STOPPING)
         pl_pool_stop_all(p, &after);
     pl_pool_check_end(p);
@@ -51,10 +53,12 @@ static void close_pool(struct plait_executor *ex)
     struct pl_pool *p = pl_pool_of(ex);
     pl_thread_join(p->supervisor);
     release(p);
+    pl_executor_close_slabs(ex, 0);
 }
 
 static void free_pool(struct plait_executor *ex)
 {
+    pl_slab_shared_done(&ex->slabs);
     pl_free_mem(pl_pool_of(ex));
 }
 

@@ -23,6 +23,9 @@
 #include "os/alloc.h"
 #include "os/clock.h"
 
+// Futures for which `alive` grows at once.
+#define CREDIT 256u
+
 struct pl_room {
     struct pl_room *next, **link;
     struct pl_wait wait;
@@ -137,7 +140,7 @@ static plait_future *dequeue(struct pl_pool *p, struct pl_ticket **ticket)
         plait_future *f = t ? t->future : PL_CONTAINER(job, struct plait_future, notify.job);
         if (t && pl_heap_is_linked(&t->timer))
             pl_heap_remove(&p->tickets, &t->timer);
-        if (PL_LIKELY(pl_future_claim(f))) {
+        if (PL_LIKELY(pl_pool_claim(f))) {
             *ticket = t;
             return f;
         }
@@ -163,7 +166,7 @@ void pl_pool_drop_queue(struct pl_pool *p, int code, enum plait_reason reason,
 void pl_ticket_due(struct pl_pool *p, struct pl_ticket *t, struct pl_after *after)
 {
     plait_future *f = t->future;
-    if (!pl_future_claim(f))
+    if (!pl_pool_claim(f))
         return;
     pl_cancel_mark(&f->cancel, PLAIT_REASON_DEADLINE);
     pl_future_ref(f); // the queue's, until it finds the ticket
@@ -286,7 +289,11 @@ int pl_pool_submit(struct plait_executor *ex, plait_future *f)
         return 0;
     }
     f->notify.job.run = pl_pool_submitted;
-    atomic_fetch_add_explicit(&p->alive, 1, memory_order_relaxed);
+    if (PL_UNLIKELY(p->credit == 0)) {
+        atomic_fetch_add_explicit(&p->alive, CREDIT, memory_order_relaxed);
+        p->credit = CREDIT;
+    }
+    p->credit--;
     p->submits++;
     if (PL_UNLIKELY(p->audit_at == PL_FOREVER))
         pl_audit_wake(p);
@@ -298,10 +305,11 @@ int pl_pool_submit(struct plait_executor *ex, plait_future *f)
     if (PL_UNLIKELY(p->broken)) {
         enqueue(p, f, t, false);
         pl_pool_break(p, NULL, &after);
-    } else if (PL_LIKELY(!p->waiting && (h = pl_pool_pick(p)) && pl_future_claim(f))) {
+    } else if (PL_LIKELY(!p->waiting && (h = pl_pool_pick(p)) && pl_pool_claim(f))) {
         pl_hand_send(p, h, f, t, &after);
     } else {
         enqueue(p, f, t, false);
+        pl_pool_reap_some(p, &after);
         pl_pool_dispatch(p, &after);
     }
     admit_next(p);

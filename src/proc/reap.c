@@ -30,6 +30,11 @@
 // How long a waiting thread looks at the rings before it sleeps: about what waking it costs.
 #define DOZE_MOST_NS 50000
 
+// How far ahead slots are fetched: together they take as long to come as one.
+#define EXPECTED 8u
+// So many finished tasks are worth a submitter's time.
+#define WORTHWHILE 32u
+
 void pl_after_init(struct pl_after *after)
 {
     *after = (struct pl_after){ .first = NULL };
@@ -229,7 +234,11 @@ bool pl_pool_has_done(struct pl_pool *p)
 static void reap_hand(struct pl_hand *h, struct pl_after *after)
 {
     uint32_t before = h->done_at;
-    for (int slot; (slot = pl_ring_peek(&h->channel->done, h->done_at)) >= 0; h->done_at++) {
+    struct pl_ring *done = &h->channel->done;
+    for (uint32_t i = 1; i < EXPECTED; i++)
+        pl_channel_expect(h->channel, done, before + i);
+    for (int slot; (slot = pl_ring_peek(done, h->done_at)) >= 0; h->done_at++) {
+        pl_channel_expect(h->channel, done, h->done_at + EXPECTED);
         struct pl_flight *fl = &h->flights[slot];
         bool sane = false;
         if (fl->state == PL_FLIGHT_REVOKED) {
@@ -263,6 +272,17 @@ void pl_pool_reap(struct pl_pool *p, struct pl_after *after)
         pl_pool_balance(p);
     if (p->waiting)
         pl_pool_dispatch(p, after);
+}
+
+void pl_pool_reap_some(struct pl_pool *p, struct pl_after *after)
+{
+    struct pl_hand *h = &p->hands[p->submits % p->hand_count];
+    if (h->state != PL_HAND_LIVE || !h->is_busy ||
+        pl_ring_peek(&h->channel->done, h->done_at + WORTHWHILE - 1) < 0)
+        return;
+    p->helped = !p->leader;
+    after->submitters = true;
+    reap_hand(h, after);
 }
 
 bool pl_pool_listen(struct pl_pool *p, enum pl_listener listener)
@@ -306,10 +326,53 @@ static void finish_landing(struct pl_landing *l)
     complete(f);
 }
 
+// The supervisor is to go on with what is left.
+static void leave(struct pl_pool *p, struct pl_after *after)
+{
+    pl_lock(&p->lock);
+    if (after->first) {
+        *after->end = p->left;
+        p->left = after->first;
+    }
+    for (struct pl_landing *l = after->landings, *next; l; l = next) {
+        next = l->next;
+        l->next = p->left_landings;
+        p->left_landings = l;
+    }
+    pl_pool_rouse(p, 1);
+    pl_unlock(&p->lock);
+    after->first = NULL;
+    after->landings = NULL;
+}
+
+// Completes those of the ended futures that nobody waits for; how many. The others stay.
+static uint64_t finish_unwatched(struct pl_after *after)
+{
+    uint64_t count = 0;
+    struct pl_job **link = &after->first;
+    for (struct pl_job *job = after->first, *next; job; job = next) {
+        plait_future *f = PL_CONTAINER(job, struct plait_future, notify.job);
+        next = job->next;
+        if (pl_future_complete_unwatched(f, f->code, (enum plait_reason)f->reason)) {
+            *link = next;
+            count++;
+        } else {
+            link = &job->next;
+        }
+    }
+    after->end = link;
+    return count;
+}
+
 // Completes what has ended; how many.
 static uint64_t finish(struct pl_pool *p, struct pl_after *after)
 {
     uint64_t count = 0;
+    if (PL_UNLIKELY(after->submitters)) {
+        count = finish_unwatched(after);
+        if (after->first || after->landings)
+            leave(p, after);
+    }
     for (struct pl_job *job = after->first, *next; job; job = next, count++) {
         next = job->next;
         complete(PL_CONTAINER(job, struct plait_future, notify.job));

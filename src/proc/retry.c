@@ -50,7 +50,7 @@ bool pl_pool_retry(struct pl_pool *p, struct pl_flight *fl)
 static plait_future *claim(struct pl_ticket *t)
 {
     plait_future *f = t->future;
-    if (pl_future_claim(f))
+    if (pl_pool_claim(f))
         return f;
     pl_free_mem(t);
     pl_future_unref(f);

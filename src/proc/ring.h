@@ -47,6 +47,7 @@
 #ifndef PL_PROC_RING_H
 #define PL_PROC_RING_H
 
+#include "base/prefetch.h"
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -169,6 +170,14 @@ static inline int pl_ring_pop(struct pl_ring *r, uint32_t *position)
     if (slot >= 0)
         ++*position;
     return slot;
+}
+
+// What is at the position will be dealt with soon: its slot comes here meanwhile.
+static inline void pl_channel_expect(struct pl_channel *c, struct pl_ring *r, uint32_t position)
+{
+    int slot = pl_ring_peek(r, position);
+    if (slot >= 0)
+        pl_prefetch_to_write(&c->slots[slot]);
 }
 
 // The one who wins takes the task. Acquire: pairs with pl_ring_push(); the host's books, and on a

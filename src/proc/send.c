@@ -117,20 +117,6 @@ struct pl_hand *pl_pool_pick(struct pl_pool *p)
 
 // ---- into the slot
 
-struct pl_layout pl_layout_of(const plait_future *f)
-{
-    bool bytes = pl_future_is_bytes(f);
-    size_t in = bytes ? f->extra->bytes_in.bytes : f->task->in_bytes;
-    size_t out = bytes ? 0 : f->task->out_bytes;
-    size_t after = (in + 15) & ~(size_t)15;
-    if (after + out <= PL_INLINE_BYTES)
-        return (struct pl_layout){ PL_PLACE_INLINE, PL_PLACE_INLINE, (uint32_t)after };
-    if (after + out <= PL_SPILL_BYTES)
-        return (struct pl_layout){ PL_PLACE_SPILL, PL_PLACE_SPILL, (uint32_t)after };
-    return (struct pl_layout){ in <= PL_SPILL_BYTES ? PL_PLACE_SPILL : PL_PLACE_CARGO,
-                               out <= PL_INLINE_BYTES ? PL_PLACE_INLINE : PL_PLACE_CARGO, 0 };
-}
-
 static void push(struct pl_pool *p, struct pl_flight *fl)
 {
     struct pl_hand *h = fl->hand;
@@ -216,6 +202,8 @@ void pl_hand_send(struct pl_pool *p, struct pl_hand *h, plait_future *f, struct 
                   struct pl_after *after)
 {
     uint8_t slot = h->free[--h->free_count];
+    if (h->free_count > 1)
+        pl_prefetch_to_write(&h->channel->slots[h->free[h->free_count - 2]]);
     struct pl_flight *fl = &h->flights[slot];
     struct pl_slot *s = &h->channel->slots[slot];
     struct pl_layout at = pl_layout_of(f);

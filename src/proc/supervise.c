@@ -6,7 +6,8 @@
  *   It sleeps in the poller until the zygote, a worker's socket, the bell, or the next timer wants
  *   something. Its turn: what came, what is due, who is to be started, what was finished; then it
  *   says that it listens, looks at the rings once more, and sleeps. While a thread of the program
- *   leads (reap.c) it leaves the rings alone, and is not woken for results.
+ *   leads (reap.c) it leaves the rings alone, and is not woken for results. While submitters reap
+ *   it stands aside: it has nobody ring it, and looks now and then whether they still do.
  *
  *   The end. When nothing is alive and nothing more may come, workers are told to stop; after the
  *   grace those that still run are killed. Then the zygote is sent away and reaped, and the thread
@@ -26,6 +27,8 @@
 // How long it looks at the rings after it was rung, while short tasks keep ending.
 #define DOZE_MOST_NS  20000
 #define DOZE_LEAST_NS 1000
+// While submitters reap it looks only now and then whether they still do.
+#define ASIDE_NS (PL_MILLISECOND / 10)
 // Forks under way: neither side may fill the control socket while the other does not read.
 #define FORKS_AT_ONCE 16u
 // How soon it looks whether a task waits behind a long one while a worker is idle.
@@ -58,6 +61,17 @@ static void look_after_hands(struct pl_pool *p, int64_t now, struct pl_after *af
         if (h->state == PL_HAND_EMPTY && h->start_at <= now && pl_hand_fork(p, h) == 0)
             p->forking++; // else it has noted when to try again
     }
+}
+
+// What submitters have reaped and left.
+static void take_over(struct pl_pool *p, struct pl_after *after)
+{
+    after->first = p->left;
+    while (*after->end)
+        after->end = &(*after->end)->next;
+    after->landings = p->left_landings;
+    p->left = NULL;
+    p->left_landings = NULL;
 }
 
 static void tick(struct pl_pool *p, struct pl_after *after)
@@ -161,11 +175,12 @@ static bool turn(struct pl_pool *p, int64_t *sleep)
     struct pl_after after;
     pl_after_init(&after);
     pl_lock(&p->lock);
+    take_over(p, &after);
     int64_t now = pl_now();
     pl_pool_run_timers(p, now, &after);
     pl_elastic_run(p, now);
     look_after_hands(p, now, &after);
-    if (!p->leader)
+    if (!p->leader && !p->helped)
         pl_pool_reap(p, &after);
     else
         pl_pool_dispatch(p, &after);
@@ -173,7 +188,10 @@ static bool turn(struct pl_pool *p, int64_t *sleep)
     pl_audit_run(p, now, &after);
     bool over = advance(p, now);
     *sleep = next_time(p, now);
-    if (!p->leader && !pl_pool_listen(p, PL_LISTENER_SUPERVISOR)) {
+    if (p->helped && !p->leader) {
+        p->helped = false;
+        *sleep = earlier(*sleep, now + ASIDE_NS);
+    } else if (!p->leader && !pl_pool_listen(p, PL_LISTENER_SUPERVISOR)) {
         pl_pool_listen(p, PL_LISTENER_AWAKE);
         *sleep = 0;
     }
@@ -223,8 +241,9 @@ static void doze(struct pl_pool *p, int64_t *ns)
     for (bool busy = p->doze; busy;) {
         pl_after_init(&after);
         pl_lock(&p->lock);
-        bool done = !p->leader && pl_pool_has_done(p);
-        busy = !p->leader && p->inflight > 0;
+        bool others = p->leader || p->helped;
+        bool done = !others && pl_pool_has_done(p);
+        busy = !others && p->inflight > 0;
         if (done)
             pl_pool_reap(p, &after);
         pl_pool_unlock(p, &after);

@@ -31,6 +31,9 @@
 #define DOZE_MOST_NS  50000
 #define DOZE_LEAST_NS 4000
 
+// Pauses between two looks while many tasks come: let a few gather, each look at the ring takes its
+// cache line from the host.
+#define GATHER 32
 // Between two looks at the clock while dozing.
 #define LOOKS_A_CLOCK 32
 // For how long waking the supervisor is put off.
@@ -91,6 +94,7 @@ static int take(struct pl_mate *m)
         if (PL_UNLIKELY(atomic_load_explicit(&m->stopping, memory_order_relaxed)))
             return -1; // what is in the ring is somebody else's
         int slot = pl_ring_pop(&m->channel->work, &m->work_at);
+        pl_channel_expect(m->channel, &m->channel->work, m->work_at + 1);
         if (slot < 0 || pl_slot_take(&m->channel->slots[slot], PL_SLOT_STARTED))
             return slot;
         // Taken back: the host gets its slot. What was sent for it must not be found by the next.
@@ -166,13 +170,14 @@ static void sleep_until_rung(struct pl_mate *m)
     m->now = pl_now();
 }
 
-// Looks at the ring for a while: a slot, or -1.
-static int doze(struct pl_mate *m)
+// Looks at the ring for a while: a slot, or -1. `pause`: between two looks.
+static int doze(struct pl_mate *m, unsigned pause)
 {
     int64_t started = m->now;
     for (;;) {
         for (unsigned look = 0; look < LOOKS_A_CLOCK; look++) {
-            pl_relax();
+            for (unsigned i = 0; i < pause; i++)
+                pl_relax();
             int slot = take(m);
             if (slot >= 0)
                 return slot;
@@ -195,6 +200,7 @@ int pl_mate_next(struct pl_mate *m)
         if (m->ran > 15 || m->run_ns > 10000) // a look at the clock costs as much as a small task
             measure(m);
     } else {
+        unsigned pause = m->ran > 1 ? GATHER : 1;
         measure(m);
         // Who must be woken first, or go on where we run, will not have anything for us before a
         // short doze is over.
@@ -205,7 +211,7 @@ int pl_mate_next(struct pl_mate *m)
             settle(m);
         }
         m->host_slept = m->host_ousted = false;
-        while ((slot = at_once ? -1 : doze(m)) < 0 && !atomic_load(&m->stopping)) {
+        while ((slot = at_once ? -1 : doze(m, pause)) < 0 && !atomic_load(&m->stopping)) {
             int64_t asleep_at = m->now;
             // Only the taker adds to it.
             atomic_store_explicit(&m->searches, m->searches + 1, memory_order_relaxed);

@@ -226,17 +226,17 @@ void pl_shared_reset_waits(void);
 // ---- slab.c: objects of up to half a unit
 
 // The size class for that many bytes, or -1: it takes a run.
-int pl_slab_class(size_t bytes);
-size_t pl_slab_bytes(unsigned class_);
+int pl_arena_slab_class(size_t bytes);
+size_t pl_arena_slab_bytes(unsigned class_);
 
 // NULL when memory is short. Its tag will be `tag`.
-void *pl_slab_take(unsigned class_, uint32_t tag);
+void *pl_arena_slab_take(unsigned class_, uint32_t tag);
 
 // Frees the object at p in a unit whose word was `word`.
-void pl_slab_give(uint32_t unit, uint64_t word, void *p);
+void pl_arena_slab_give(uint32_t unit, uint64_t word, void *p);
 
 // Makes units free whose slabs are empty. How many.
-uint32_t pl_slab_sweep(void);
+uint32_t pl_arena_slab_sweep(void);
 
 // ---- run.c: whole units
 

@@ -12,9 +12,9 @@ static void *take(size_t bytes, uint32_t mark)
 {
     if (pl_arena_open() < 0)
         return NULL;
-    int class_ = pl_slab_class(bytes);
+    int class_ = pl_arena_slab_class(bytes);
     uint32_t tag = pl_arena.me | mark;
-    void *p = class_ >= 0 ? pl_slab_take((unsigned)class_, tag) : pl_run_take(bytes, tag);
+    void *p = class_ >= 0 ? pl_arena_slab_take((unsigned)class_, tag) : pl_run_take(bytes, tag);
     if (!p)
         (void)pl_fail(-ENOMEM, "the shared heap has no %zu bytes left", bytes);
     return p;
@@ -71,7 +71,7 @@ void plait_shared_free(void *block)
     switch (pl_unit_kind(word)) {
     case PL_UNIT_SLAB:
     case PL_UNIT_SEALED:
-        pl_slab_give(unit, word, block);
+        pl_arena_slab_give(unit, word, block);
         break;
     case PL_UNIT_RUN:
         pl_run_give(unit, word, block);
@@ -88,7 +88,7 @@ size_t plait_shared_bytes(const void *block)
     switch (pl_unit_kind(word)) {
     case PL_UNIT_SLAB:
     case PL_UNIT_SEALED:
-        return pl_slab_bytes(pl_unit_value(word));
+        return pl_arena_slab_bytes(pl_unit_value(word));
     case PL_UNIT_RUN:
         return pl_unit_value(word) * PL_UNIT_BYTES;
     default:
@@ -104,7 +104,8 @@ void pl_block_mark(void *block, uint32_t mark)
         PL_ASSERT(pl_unit_swap(unit, word, pl_unit_word(PL_UNIT_RUN, pl_unit_value(word), tag)));
         return;
     }
-    size_t at = (size_t)((char *)block - pl_unit_at(unit)) / pl_slab_bytes(pl_unit_value(word));
+    size_t at =
+        (size_t)((char *)block - pl_unit_at(unit)) / pl_arena_slab_bytes(pl_unit_value(word));
     atomic_store(&pl_unit_tags(unit)[at], tag);
 }
 
@@ -128,7 +129,7 @@ static void visit_all(visitor *visit, void *arg)
         uint64_t w = atomic_load(&pl_arena.units[u]);
         enum pl_unit_kind kind = pl_unit_kind(w);
         if (kind == PL_UNIT_SLAB || kind == PL_UNIT_SEALED)
-            visit_slab(u, pl_slab_bytes(pl_unit_value(w)), visit, arg);
+            visit_slab(u, pl_arena_slab_bytes(pl_unit_value(w)), visit, arg);
         else if (kind == PL_UNIT_RUN)
             visit(pl_unit_at(u), pl_unit_value(w) * PL_UNIT_BYTES, pl_unit_owner(w), arg);
     }

@@ -89,10 +89,10 @@ static int64_t claim_anywhere(uint32_t n, bool *filled)
     if (top >= atomic_load_explicit(&sweep_at, memory_order_relaxed)) {
         uint32_t more = top / 4 > SWEEP_LEAST ? top / 4 : SWEEP_LEAST;
         atomic_store_explicit(&sweep_at, top + more, memory_order_relaxed);
-        pl_slab_sweep();
+        pl_arena_slab_sweep();
     }
     first = claim_below(n, units, filled);
-    return first < 0 && pl_slab_sweep() > 0 ? claim_below(n, units, filled) : first;
+    return first < 0 && pl_arena_slab_sweep() > 0 ? claim_below(n, units, filled) : first;
 }
 
 int64_t pl_run_claim(uint32_t n, bool with_tags)
@@ -145,7 +145,7 @@ void pl_run_give(uint32_t unit, uint64_t word, void *p)
 size_t pl_run_trim(void)
 {
     size_t bytes = 0;
-    pl_slab_sweep();
+    pl_arena_slab_sweep();
     for (uint32_t u = 0, top = atomic_load(&pl_arena.head->top); u < top; u++) {
         uint64_t w = atomic_load(&pl_arena.units[u]);
         if (pl_unit_kind(w) != PL_UNIT_FREE ||

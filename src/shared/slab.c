@@ -35,7 +35,7 @@ static const uint16_t sizes[CLASSES] = { 32,   48,   64,   96,    128,   192,   
 // Where this process found room last; only hints.
 static _Atomic uint32_t last_unit[CLASSES], last_tag[CLASSES];
 
-int pl_slab_class(size_t bytes)
+int pl_arena_slab_class(size_t bytes)
 {
     if (bytes > sizes[CLASSES - 1])
         return -1;
@@ -52,7 +52,7 @@ int pl_slab_class(size_t bytes)
     return (int)c;
 }
 
-size_t pl_slab_bytes(unsigned class_)
+size_t pl_arena_slab_bytes(unsigned class_)
 {
     return sizes[class_];
 }
@@ -130,7 +130,7 @@ static void *take_from_any(unsigned class_, uint32_t tag)
     return NULL;
 }
 
-void *pl_slab_take(unsigned class_, uint32_t tag)
+void *pl_arena_slab_take(unsigned class_, uint32_t tag)
 {
     for (;;) {
         void *p = take_from_any(class_, tag);
@@ -149,7 +149,7 @@ void *pl_slab_take(unsigned class_, uint32_t tag)
 
 // ---- giving back
 
-void pl_slab_give(uint32_t unit, uint64_t word, void *p)
+void pl_arena_slab_give(uint32_t unit, uint64_t word, void *p)
 {
     size_t at = (size_t)((char *)p - pl_unit_at(unit));
     size_t bytes = sizes[pl_unit_value(word)];
@@ -169,7 +169,7 @@ static bool is_empty(uint32_t unit, unsigned class_)
     return true;
 }
 
-uint32_t pl_slab_sweep(void)
+uint32_t pl_arena_slab_sweep(void)
 {
     uint32_t freed = 0;
     for (uint32_t u = 0, top = atomic_load(&pl_arena.head->top); u < top; u++) {

@@ -25,7 +25,7 @@ static void two_slabs(void)
         at[i] = plait_shared_alloc(UNIT / 2);
     for (int i = 0; i < 3; i++)
         plait_shared_free(at[i]);
-    pl_slab_sweep();
+    pl_arena_slab_sweep();
 }
 
 TEST(slabs_claimed_filled_and_swept, .limit_s = 60)

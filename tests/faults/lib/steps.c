@@ -135,7 +135,7 @@ static void check_whole(const struct script *s, long step, struct plait_shared_s
     CHECK_INT(after.blocks, ==, before.blocks);
     CHECK_INT(after.bytes, ==, before.bytes);
     // Every unit can be had again: nothing is left of what the dead one was at.
-    pl_slab_sweep();
+    pl_arena_slab_sweep();
     uint32_t used = 0;
     for (uint32_t u = 0; u < pl_arena.head->top; u++)
         used += pl_unit_kind(pl_arena.units[u]) != PL_UNIT_FREE;
