@@ -49,6 +49,7 @@ struct journal {
     bool again; /* what failed runs again */
     struct table places, numbers;
     struct text pending;
+    uint64_t added, kept; /* lines of this run: taken down, and those of them on the disk */
 };
 
 /* ---- hashes and tables ---- */
@@ -403,8 +404,8 @@ bool journal_find(struct journal *j, struct plait_span input, uint64_t number, s
 
 /* ---- taking down ---- */
 
-void journal_add(struct journal *j, struct plait_span input, uint64_t number,
-                 const struct outcome *o)
+uint64_t journal_add(struct journal *j, struct plait_span input, uint64_t number,
+                     const struct outcome *o)
 {
     struct text line = { 0 };
     const struct plait_span fields[FIELDS] = { input,
@@ -418,6 +419,12 @@ void journal_add(struct journal *j, struct plait_span input, uint64_t number,
     }
     add_line(&j->pending, &line);
     text_free(&line);
+    return ++j->added;
+}
+
+bool journal_keeps(const struct journal *j, uint64_t line)
+{
+    return line <= j->kept;
 }
 
 int journal_flush(struct journal *j)
@@ -432,7 +439,10 @@ int journal_flush(struct journal *j)
         done += n > 0 ? (size_t)n : 0;
     }
     text_consume(&j->pending, done);
-    return fdatasync(j->fd) < 0 ? -errno : 0;
+    if (fdatasync(j->fd) < 0)
+        return -errno;
+    j->kept = j->added;
+    return 0;
 }
 
 void outcome_free(struct outcome *o)

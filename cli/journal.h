@@ -31,9 +31,13 @@ uint64_t journal_number(struct journal *j, struct plait_span input);
  * *ret is the caller's to free. */
 bool journal_find(struct journal *j, struct plait_span input, uint64_t number, struct outcome *ret);
 
-/* Takes the outcome down; it is kept for certain once journal_flush() has returned 0. */
-void journal_add(struct journal *j, struct plait_span input, uint64_t number,
-                 const struct outcome *o);
+/* Takes the outcome down; it is kept for certain once journal_flush() has returned 0. Returns its
+ * line, for journal_keeps(). */
+uint64_t journal_add(struct journal *j, struct plait_span input, uint64_t number,
+                     const struct outcome *o);
+
+/* Whether that line is on the disk. */
+bool journal_keeps(const struct journal *j, uint64_t line);
 
 /* Writes what was taken down, and waits until the disk has it. 0 or a negative errno. */
 int journal_flush(struct journal *j);

@@ -170,7 +170,7 @@ static void record(struct entry *e, void *arg)
 {
     struct run *r = arg;
     render(r, e);
-    journal_add(r->journal, input_of(e), e->number, &e->outcome);
+    e->line = journal_add(r->journal, input_of(e), e->number, &e->outcome);
 }
 
 /* What was taken down is kept before anything of it is shown. */
@@ -200,6 +200,12 @@ static void show(struct run *r, struct entry *e)
     }
 }
 
+/* What the journal could not keep runs again, and so has not ended. */
+static bool is_shown(const struct run *r, const struct entry *e)
+{
+    return !e->cancelled && (!r->journal || journal_keeps(r->journal, e->line));
+}
+
 /* Shows what has ended, as long as somebody takes it. Returns whether some of it has to wait. */
 static bool show_ended(struct run *r, bool gaps)
 {
@@ -209,7 +215,7 @@ static bool show_ended(struct run *r, bool gaps)
         struct entry *e = work_take(&r->work, gaps);
         if (!e)
             return false;
-        if (!e->cancelled) {
+        if (is_shown(r, e)) {
             show(r, e);
             r->progress.done++;
             r->progress.failed += e->outcome.failed;

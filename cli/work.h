@@ -19,6 +19,7 @@ struct entry {
     uint64_t number; /* of the input among those of its name; the journal's */
     bool ended, cancelled;
     bool rendered; /* outcome.out and .err are what there is to show */
+    uint64_t line; /* its line of the journal, from 1; 0: it has none from this run */
     struct outcome outcome;
 };
 

@@ -175,8 +175,25 @@ def a_full_disk_in_the_middle_loses_nothing():
         ["sh", "-c", 'trap "" XFSZ; ulimit -f 20; exec "$0" "$@"', harness.PLAIT, *words],
         input=inputs, capture_output=True, check=False)
     same(limited.returncode, 1)
-    inside("plait: j: File too large", limited.stderr.decode())
+    same(limited.stderr, b"plait: j: File too large\n")
     shown = limited.stdout.splitlines()
+    assert {line.split(b"\t")[0].decode() for line in shown} <= set(finished("j")), shown
     got = plait(*words, stdin=inputs)
     same((got.status, len(got.lines)), (0, 2000))
     same(got.out.splitlines()[:len(shown)], shown)
+
+
+@test
+def what_the_journal_cannot_keep_is_not_shown():
+    # More than the file may hold ends at the same time, some of it after the write that fails.
+    words = ["run", "-j", "8", "--unordered", "--journal", "j", "--resume", "exec"]
+    inputs = [str(n) for n in range(40)]
+    command = ["--", "sh", "-c", "head -c 3000 /dev/zero | tr '\\0' x; echo \" $1\"", "sh"]
+    limited = subprocess.run(
+        ["sh", "-c", 'trap "" XFSZ; ulimit -f 60; exec "$0" "$@"', harness.PLAIT, *words, *inputs,
+         *command], capture_output=True, check=False)
+    same((limited.returncode, limited.stderr), (1, b"plait: j: File too large\n"))
+    shown = [line.split()[1].decode() for line in limited.stdout.splitlines()]
+    assert 0 < len(shown) < 40 and set(shown) <= set(finished("j")), shown
+    got = plait(*words, *inputs, *command)
+    same((got.status, sorted(line.split()[1] for line in got.lines)), (0, sorted(inputs)))
