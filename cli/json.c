@@ -104,3 +104,24 @@ void json_bool(struct json *j, const char *name, bool value)
     name_of(j, name);
     text_puts(j->to, value ? "true" : "false");
 }
+
+void json_renumber(struct text *object, const char *name, uint64_t number)
+{
+    /* In a string there is a backslash before each quote: this can only be the member. */
+    struct text member = { 0 }, changed = { 0 };
+    text_printf(&member, ",\"%s\":", name);
+    const char *end = object->data + object->bytes;
+    const char *at = NULL;
+    if (object->bytes > 0)
+        at = memmem(object->data, object->bytes, member.data, member.bytes);
+    if (at) {
+        at += member.bytes;
+        text_add(&changed, object->data, (size_t)(at - object->data));
+        text_printf(&changed, "%" PRIu64, number);
+        at += strspn(at, "0123456789");
+        text_add(&changed, at, (size_t)(end - at));
+        text_free(object);
+        *object = changed;
+    }
+    text_free(&member);
+}

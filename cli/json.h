@@ -29,4 +29,7 @@ void json_number(struct json *j, const char *name, uint64_t number);
 void json_seconds(struct json *j, const char *name, double seconds);
 void json_bool(struct json *j, const char *name, bool value);
 
+/* Gives a member of an object that is done, other than the first, another number. */
+void json_renumber(struct text *object, const char *name, uint64_t number);
+
 #endif

@@ -229,10 +229,13 @@ static void add_input(struct run *r, struct plait_span input)
 {
     struct outcome outcome;
     uint64_t number = r->journal ? journal_number(r->journal, input) : 0;
-    if (r->journal && journal_find(r->journal, input, number, &outcome))
-        work_add_ended(&r->work, input, &outcome);
-    else
+    if (!r->journal || !journal_find(r->journal, input, number, &outcome)) {
         work_add(&r->work, input, number);
+        return;
+    }
+    if (r->options->json) /* it may have stood elsewhere among the inputs */
+        json_renumber(&outcome.out, "index", r->work.begun);
+    work_add_ended(&r->work, input, &outcome);
 }
 
 /* Adds inputs while there is room. Returns whether to read more of the stream first. */

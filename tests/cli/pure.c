@@ -154,6 +154,25 @@ TEST(json_strings)
     CHECK_STR(json_of("\xfe\xff", 2), "{\"x\":\"\\ufffd\\ufffd\",\"x_base64\":\"/v8=\"}\n");
 }
 
+TEST(json_members_renumbered)
+{
+    static const char *const cases[][2] = {
+        { "{\"a\":\"x\",\"n\":7}\n", "{\"a\":\"x\",\"n\":1234567890123}\n" },
+        { "{\"a\":\",\\\"n\\\":5,\",\"n\":7,\"b\":8}\n",
+          "{\"a\":\",\\\"n\\\":5,\",\"n\":1234567890123,\"b\":8}\n" },
+        { "{\"a\":7}\n", "{\"a\":7}\n" },
+        { "", "" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct text t = { 0 };
+        text_puts(&t, cases[i][0]);
+        json_renumber(&t, "n", 1234567890123);
+        text_add(&t, "", 1);
+        CHECK_STR(t.data, cases[i][1]);
+        text_free(&t);
+    }
+}
+
 TEST(json_members)
 {
     struct text t = { 0 };

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """--journal and --resume: nothing lost, nothing done twice, whatever ended the run before."""
+import json
 import os
 import pathlib
 import random
@@ -197,3 +198,12 @@ def what_the_journal_cannot_keep_is_not_shown():
     assert 0 < len(shown) < 40 and set(shown) <= set(finished("j")), shown
     got = plait(*words, *inputs, *command)
     same((got.status, sorted(line.split()[1] for line in got.lines)), (0, sorted(inputs)))
+
+
+@test
+def an_index_is_of_the_run_that_shows_it():
+    plait("run", "--json", "--journal", "j", "isprime", "2", "x", "4")
+    got = plait("run", "--json", "--journal", "j", "--resume", "isprime", "5", "4", "x", "2")
+    rows = [json.loads(line) for line in got.lines]
+    same([(row["input"], row["index"]) for row in rows],
+         [("5", 0), ("4", 1), ("x", 2), ("2", 3)])
