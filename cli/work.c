@@ -197,13 +197,15 @@ static void settle(struct work *w, struct entry *e)
     w->in_flight--;
     int code = plait_result(e->future, NULL);
     const void *out = code >= 0 ? work_result(w, e, room) : NULL;
-    e->cancelled = w->stopping && code == -ECANCELED;
     e->outcome.failed = code < 0;
     if (code < 0)
         explain(w, e, code);
     else if (w->job->failed)
         e->outcome.failed = w->job->failed(out, &e->outcome.why);
-    if (e->outcome.failed && !w->stopping && e->outcome.attempts <= w->options->retries) {
+    bool again = e->outcome.failed && e->outcome.attempts <= w->options->retries;
+    /* What a stop has ended, or keeps from its next attempt, has not ended by itself. */
+    e->cancelled = w->stopping && (code == -ECANCELED || again);
+    if (again && !w->stopping) {
         plait_free(e->future);
         e->future = NULL;
         e->outcome.failed = false;

@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 import harness
-from harness import EXECUTORS, each, inside, plait, same, start, test, until
+from harness import EXECUTORS, each, inside, module, plait, same, start, test, until
 
 
 def finished(journal):
@@ -207,3 +207,33 @@ def an_index_is_of_the_run_that_shows_it():
     rows = [json.loads(line) for line in got.lines]
     same([(row["input"], row["index"]) for row in rows],
          [("5", 0), ("4", 1), ("x", 2), ("2", 3)])
+
+
+@each
+def an_input_that_would_be_tried_again_has_not_finished(on):
+    module("late", """
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+static int late(const struct plait_span *in, struct plait_buffer *out)
+{
+    (void)in;
+    if (access("up", F_OK) == 0)
+        return plait_buffer_append(out, "done", 4);
+    fclose(fopen("up", "w"));
+    while (plait_cancelled() == 0)
+        usleep(1000);
+    return -EIO;
+}
+PLAIT_TASK_BYTES(late);
+""")
+    words = ["run", "--on", on, "--retries", "3", "--journal", "j", "--resume", "./late.so:late"]
+    child = start(*words, "x")
+    until(lambda: os.path.exists("up"))
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate()
+    same((child.returncode, out), (130, b""), err)
+    inside(b"plait: interrupted: 0 of 1 done\n", err)
+    same(finished("j"), [])
+    got = plait(*words, "x")
+    same((got.status, got.out), (0, b"done\n"))
