@@ -22,7 +22,7 @@
 #define MFD_NOEXEC_SEAL 8u // Linux 6.3
 #endif
 
-#define SIZE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
+#define SIZE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 void pl_fd_close(int fd)
 {
@@ -301,7 +301,7 @@ int pl_memfd_of(const char *name, const void *data, size_t bytes)
         else if (n == 0 || errno != EINTR)
             err = n == 0 ? ENOSPC : errno;
     }
-    if (!err && fcntl(fd, F_ADD_SEALS, SIZE_SEALS | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+    if (!err && fcntl(fd, F_ADD_SEALS, SIZE_SEALS | F_SEAL_WRITE) < 0)
         err = errno;
     if (!err)
         return fd;
@@ -353,6 +353,37 @@ void pl_bell_clear(int fd)
     eventfd_t count;
     // EAGAIN: nobody rang.
     (void)eventfd_read(fd, &count);
+}
+
+// ---- doorbells
+
+int pl_doorbell_new(int ends[PL_DOORBELL_ENDS])
+{
+    return pl_socket_pair_of(ends, SOCK_STREAM | SOCK_NONBLOCK);
+}
+
+int pl_doorbell_ring(int button)
+{
+    ssize_t n;
+    do
+        n = send(button, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    // EAGAIN: it is full of rings, and so still rung.
+    return n >= 0 || errno == EAGAIN ? 0 : errno == ECONNRESET ? -EPIPE : -errno;
+}
+
+void pl_doorbell_clear(int bell)
+{
+    char rings[64]; // most often one; what is more stays rung
+    ssize_t n;
+    do
+        n = recv(bell, rings, sizeof rings, MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+}
+
+void pl_doorbell_jam(int bell)
+{
+    (void)shutdown(bell, SHUT_RD); // who has closed it hears nothing anyway
 }
 
 // ---- waiting for many

@@ -91,15 +91,34 @@ bool pl_memfd_is_sealed(int fd, size_t bytes);
 int pl_memfd_read(int fd, void *to, size_t bytes);
 
 // ---- bells: an eventfd each
+//
+// Whether a ring or a clear may wait is a flag of the eventfd, which all who have it share. So
+// where another process has it too, this one does neither: it only has it in a poller
+// (pl_poller_add()), which tells of each ring without a clear.
 
 int pl_bell_new(void);
 
-// Any process that has it. Never waits; a bell that was rung often enough stays rung. False: there
-// is no such descriptor.
+// Never waits; a bell that was rung often enough stays rung. False: there is no such descriptor.
 bool pl_bell_ring(int fd);
 
 // Forgets what was rung.
 void pl_bell_clear(int fd);
+
+// ---- doorbells: who rings never waits, whatever the process behind the door does to its end
+
+enum { PL_DOORBELL_BUTTON, PL_DOORBELL_BELL, PL_DOORBELL_ENDS };
+
+// 0 and both ends.
+int pl_doorbell_new(int ends[PL_DOORBELL_ENDS]);
+
+// The bell can be read from now on, until it is cleared. 0; -EPIPE: nobody can hear it.
+int pl_doorbell_ring(int button);
+
+// Forgets what was rung.
+void pl_doorbell_clear(int bell);
+
+// Behind the door: it is rung for ever. Any thread.
+void pl_doorbell_jam(int bell);
 
 // ---- waiting for many
 

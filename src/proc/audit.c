@@ -29,6 +29,7 @@
  */
 #include "proc/pool.h"
 
+#include <errno.h>
 #include <signal.h>
 
 #include "os/clock.h"
@@ -135,7 +136,8 @@ static void audit_hand(struct pl_hand *h)
         pl_channel_listen(h->channel, h->pool->listener);
     (void)pl_channel_take_asleep(h->channel);
     pl_futex_wake_shared(&h->channel->asleep, 1);
-    (void)pl_bell_ring(h->doorbell);
+    if (pl_doorbell_ring(h->doorbell) == -EPIPE)
+        pl_hand_closed(h);
 }
 
 void pl_audit_answer(struct pl_hand *h, const struct pl_message *m)

@@ -43,7 +43,7 @@ int pl_hands_init(struct pl_pool *p)
         struct pl_hand *h = &p->hands[i];
         h->pool = p;
         h->index = i;
-        h->socket = h->doorbell = h->pidfd = -1;
+        h->socket = h->doorbell = h->bell = h->pidfd = -1;
         h->parked = i >= p->worker.workers_min;
         h->start_at = h->parked ? PL_FOREVER : 0;
         p->parked += h->parked;
@@ -71,8 +71,9 @@ static void clean(struct pl_hand *h)
         h->pool->warm = NULL;
     pl_fd_close(h->socket);
     pl_fd_close(h->doorbell);
+    pl_fd_close(h->bell);
     pl_fd_close(h->pidfd);
-    h->socket = h->doorbell = h->pidfd = -1;
+    h->socket = h->doorbell = h->bell = h->pidfd = -1;
     h->pid = 0;
     pl_owner_died(h->owner);
     h->owner = 0;
@@ -140,30 +141,46 @@ static void break_if_hopeless(struct pl_pool *p, struct pl_after *after)
         pl_pool_break(p, NULL, after);
 }
 
-static int equip(struct pl_hand *h, int *peer, int *memory, int *written)
+static int make_channel(struct pl_hand *h, int *ret)
+{
+    void *at;
+    int e = *ret = pl_memfd_new("plait-worker", sizeof(struct pl_channel));
+    if (e >= 0)
+        e = pl_memfd_map(*ret, sizeof(struct pl_channel), &at);
+    if (e == 0)
+        h->channel = at;
+    return e;
+}
+
+// What the two share: a descriptor, or its other end, is in fds for the worker, or -1.
+static int equip(struct pl_hand *h, int fds[PL_FORK_FDS_CAPTURING])
 {
     int pair[2];
-    void *at;
     int e = pl_socket_pair(pair);
     if (e < 0)
         return e;
     h->socket = pair[0];
-    *peer = pair[1];
-    h->doorbell = pl_bell_new();
-    *memory =
-        h->doorbell < 0 ? h->doorbell : pl_memfd_new("plait-worker", sizeof(struct pl_channel));
-    e = *memory < 0 ? *memory : pl_memfd_map(*memory, sizeof(struct pl_channel), &at);
+    fds[PL_FORK_SOCKET] = pair[1];
+    e = pl_doorbell_new(pair);
     if (e < 0)
         return e;
-    h->channel = at;
-    e = h->pool->ears ? pl_ear_open(h, written) : 0;
+    h->doorbell = pair[PL_DOORBELL_BUTTON];
+    fds[PL_FORK_DOORBELL] = pair[PL_DOORBELL_BELL];
+    e = h->bell = pl_bell_new();
+    if (e >= 0)
+        e = make_channel(h, &fds[PL_FORK_CHANNEL]);
+    if (e == 0 && h->pool->ears)
+        e = pl_ear_open(h, &fds[PL_FORK_STDERR]);
+    if (e == 0)
+        e = pl_poller_add(&h->pool->poller, h->bell, h->index | PL_TAG_RUNG);
     return e < 0 ? e : pl_poller_add(&h->pool->poller, h->socket, h->index);
 }
 
 int pl_hand_fork(struct pl_pool *p, struct pl_hand *h)
 {
-    int peer = -1, memory = -1, written = -1;
-    int e = equip(h, &peer, &memory, &written);
+    int fds[PL_FORK_FDS_CAPTURING];
+    memset(fds, -1, sizeof fds);
+    int e = equip(h, fds);
     if (e == 0) {
         describe(p, h->channel);
         reset_books(h);
@@ -173,16 +190,14 @@ int pl_hand_fork(struct pl_pool *p, struct pl_hand *h)
                                 .hand = h->index,
                                 .generation = h->generation,
                                 .slot = h->owner = pl_owner_new() };
-        int fds[PL_FORK_FDS_CAPTURING] = {
-            [PL_FORK_SOCKET] = peer,           [PL_FORK_CHANNEL] = memory,
-            [PL_FORK_DOORBELL] = h->doorbell,  [PL_FORK_BELL] = p->bell,
-            [PL_FORK_LEADER] = p->leader_bell, [PL_FORK_STDERR] = written
-        };
-        e = pl_zygote_send(p, &m, fds, written < 0 ? PL_FORK_FDS : PL_FORK_FDS_CAPTURING);
+        fds[PL_FORK_BELL] = h->bell;
+        fds[PL_FORK_GONG] = p->gong_fd;
+        e = pl_zygote_send(p, &m, fds, p->ears ? PL_FORK_FDS_CAPTURING : PL_FORK_FDS);
     }
-    pl_fd_close(peer);
-    pl_fd_close(written);
-    pl_fd_close(memory);
+    pl_fd_close(fds[PL_FORK_SOCKET]);
+    pl_fd_close(fds[PL_FORK_CHANNEL]);
+    pl_fd_close(fds[PL_FORK_DOORBELL]);
+    pl_fd_close(fds[PL_FORK_STDERR]);
     if (e < 0) {
         clean(h);
         failed_start(h, "a worker process cannot be started", e);
@@ -221,6 +236,12 @@ static void unfit(struct pl_hand *h, const struct pl_message *m)
         snprintf(h->unfit, sizeof h->unfit, "%s: %s", step, plait_strerror(m->code));
 }
 
+void pl_hand_closed(struct pl_hand *h)
+{
+    if (h->state == PL_HAND_LIVE && h->pool->phase == PL_POOL_RUNS)
+        pl_hand_condemn(h, "it closed its connection to the program", CLOSED_NS);
+}
+
 void pl_hand_receive(struct pl_hand *h)
 {
     while (h->socket >= 0) {
@@ -244,9 +265,7 @@ void pl_hand_receive(struct pl_hand *h)
             pl_fds_close(fds, count);
         } else {
             pl_fds_close(fds, count); // a message of no bytes looks like the end, too
-            // It is about to be dead, or a task has closed our descriptors: a moment will tell.
-            if (h->state == PL_HAND_LIVE && h->pool->phase == PL_POOL_RUNS)
-                pl_hand_condemn(h, "it closed its connection to the program", CLOSED_NS);
+            pl_hand_closed(h);
             return;
         }
     }

@@ -17,6 +17,7 @@
 
 #include "core/future.h"
 #include "os/ipc.h"
+#include "proc/gong.h"
 #include "proc/ring.h"
 #include "proc/setup.h"
 #include "proc/wire.h"
@@ -51,7 +52,8 @@ struct pl_mate {
     struct pl_channel *channel;
     const struct plait_task *const *tasks;
     unsigned task_count;
-    int socket, doorbell, bells[3]; // by enum pl_listener; LEADER_ALONE has none
+    struct pl_gong *gong;
+    int socket, doorbell, bell;
     plait_executor *ex;
     const struct pl_setup *setup; // or NULL
     int stderr_pipe;              // or -1: stderr is not captured

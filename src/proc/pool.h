@@ -18,12 +18,12 @@
  *       ENDED     out of the books, about to be completed
  *
  *   Who reaps. A thread that waits in plait_result() becomes the leader, if there is none: it looks
- *   at the rings itself, and sleeps on a bell of its own. Otherwise the supervisor, a thread of the
+ *   at the rings itself, and sleeps on the gong (gong.h). Otherwise the supervisor, a thread of the
  *   pool, reaps when a worker rings. A thread that submits where no worker has room reaps too, when
  *   that is worth it: it would only queue what it submits. `listener` says which of them sleeps;
  *   each busy worker's channel holds a copy. A leader that waits for a single busy worker sleeps on
- *   that worker's copy (`leader_on`); when a second one becomes busy it is woken, to sleep on its
- *   bell.
+ *   that worker's copy (`leader_on`); when a second one becomes busy it is woken, to sleep on the
+ *   gong.
  */
 #ifndef PL_PROC_POOL_H
 #define PL_PROC_POOL_H
@@ -33,6 +33,7 @@
 #include "core/future.h"
 #include "core/lock.h"
 #include "os/ipc.h"
+#include "proc/gong.h"
 #include "proc/ring.h"
 #include "proc/setup.h"
 #include "proc/table.h"
@@ -108,10 +109,12 @@ struct pl_hand {
     uint32_t index, generation;
     enum pl_hand_state state;
     struct pl_channel *channel;
-    int socket, doorbell, pidfd, pid;
-    uint32_t owner;                  // its tag in the shared heap, or 0
-    const char *cause;               // why we killed it, or NULL
-    const char *condemned;           // why we will, at `kill_at`
+    int socket, pidfd, pid;
+    int doorbell;          // its button
+    int bell;              // that the worker rings; only the poller looks at it, see os/ipc.h
+    uint32_t owner;        // its tag in the shared heap, or 0
+    const char *cause;     // why we killed it, or NULL
+    const char *condemned; // why we will, at `kill_at`
     struct pl_hand *older, *younger; // in the list of those with room
     struct pl_hand *busy_next, *busy_prev;
     bool has_room, is_busy;
@@ -234,7 +237,9 @@ struct pl_pool {
     _Atomic uint32_t backend; // caps: enum pl_backend once known
 
     struct pl_zygote zygote;
-    int bell, leader_bell;
+    int bell; // the host's own: no worker has it
+    struct pl_gong *gong;
+    int gong_fd; // for the workers
     struct pl_poller poller;
     pthread_t supervisor;
     struct pl_ears *ears; // stderr.c; NULL: stderr is not captured
@@ -452,6 +457,10 @@ void pl_hand_died(struct pl_pool *p, struct pl_hand *h, const struct pl_message 
 // Something came over the hand's socket, or it ended.
 void pl_hand_receive(struct pl_hand *h);
 
+// It does not hear us: it is about to be dead, or a task has closed its descriptors. A moment will
+// tell.
+void pl_hand_closed(struct pl_hand *h);
+
 // Kills the worker and its group; `cause` is for the record of what it ran.
 void pl_hand_kill(struct pl_hand *h, const char *cause);
 void pl_hand_signal(struct pl_hand *h, int signal);
@@ -530,9 +539,14 @@ void pl_audit_answer(struct pl_hand *h, const struct pl_message *m);
 
 // ---- supervise.c
 
-// Of the poller: a hand's socket by its index, the pidfd of a hand without a zygote by index |
-// ORPHAN.
-enum { PL_TAG_ZYGOTE = 1 << 16, PL_TAG_BELL, PL_TAG_ORPHAN = 1 << 17 };
+// Of the poller: a hand's socket by its index, its bell by index | RUNG, and the pidfd of one
+// without a zygote by index | ORPHAN.
+enum {
+    PL_TAG_ZYGOTE = 1 << 16,
+    PL_TAG_BELL,
+    PL_TAG_ORPHAN = 1 << 17,
+    PL_TAG_RUNG = 1 << 18,
+};
 
 void *pl_pool_supervise(void *pool);
 

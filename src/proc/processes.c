@@ -11,6 +11,7 @@
 #include "os/confine.h"
 #include "os/cpu.h"
 #include "os/loop.h"
+#include "os/memory.h"
 #include "os/thread.h"
 #include "proc/pool.h"
 
@@ -43,7 +44,9 @@ static void release(struct pl_pool *p)
     pl_ears_stop(p);
     pl_poller_done(&p->poller);
     pl_fd_close(p->bell);
-    pl_fd_close(p->leader_bell);
+    pl_fd_close(p->gong_fd);
+    if (p->gong)
+        pl_memory_release(p->gong, sizeof *p->gong);
     pl_table_done(&p->table);
     pl_fd_close(p->setup_fd);
 }
@@ -175,6 +178,17 @@ static int start(struct pl_pool *p)
     return e < 0 ? pl_fail(e, "no thread for its supervisor: %s", plait_strerror(e)) : 0;
 }
 
+static int make_gong(struct pl_pool *p)
+{
+    void *at;
+    int e = p->gong_fd = pl_memfd_new("plait-gong", sizeof *p->gong);
+    if (e >= 0)
+        e = pl_memfd_map(p->gong_fd, sizeof *p->gong, &at);
+    if (e == 0)
+        p->gong = at;
+    return e;
+}
+
 // `o`: the worker options as they were given, or NULL.
 static int prepare(struct pl_pool *p, const struct plait_worker_options *o)
 {
@@ -192,7 +206,7 @@ static int prepare(struct pl_pool *p, const struct plait_worker_options *o)
     if (e == 0)
         e = p->bell = pl_bell_new();
     if (e >= 0)
-        e = p->leader_bell = pl_bell_new();
+        e = make_gong(p);
     if (e >= 0)
         e = pl_poller_add(&p->poller, p->bell, PL_TAG_BELL);
     if (e >= 0)
@@ -254,7 +268,7 @@ int pl_processes_open(struct plait_executor **ret, const struct plait_options *o
     p->backend = backend;
     p->doze = pl_cpu_count() > 1;
     p->audit_at = PL_FOREVER;
-    p->bell = p->leader_bell = p->poller.fd = p->table.fd = -1;
+    p->bell = p->gong_fd = p->poller.fd = p->table.fd = -1;
     p->zygote = (struct pl_zygote){ .control = -1, .pidfd = -1 };
     e = prepare(p, o->worker);
     p->worker.initializer = p->worker.finalizer = NULL;

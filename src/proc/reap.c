@@ -475,7 +475,7 @@ void pl_pool_wake_leader(struct pl_pool *p)
         (void)pl_channel_take_listener(p->leader_on);
         pl_futex_wake_shared(&p->leader_on->listener, 1);
     } else if (p->listener == PL_LISTENER_LEADER) {
-        (void)pl_bell_ring(p->leader_bell);
+        pl_gong_strike(p->gong);
     }
 }
 
@@ -534,18 +534,18 @@ static void sleep_as_leader(struct led *led, plait_future *f, int64_t deadline)
     pl_after_init(&after);
     pl_lock(&p->lock);
     struct pl_channel *alone = p->busy && !p->busy->busy_next ? p->busy->channel : NULL;
+    uint32_t strikes = atomic_load(&p->gong->strikes); // before it promises to sleep
     bool sleep = pl_pool_listen(p, alone ? PL_LISTENER_LEADER_ALONE : PL_LISTENER_LEADER);
     p->leader_on = alone;
     pl_unlock(&p->lock);
     atomic_store(&led->asleep, true);
     // Whatever ends it, we look again.
     if (sleep && !pl_future_is_done(f)) {
-        if (alone) {
-            (void)pl_futex_wait_shared(&alone->listener, PL_LISTENER_LEADER_ALONE, deadline);
-        } else {
-            (void)pl_fd_wait_readable(p->leader_bell, deadline);
-            pl_bell_clear(p->leader_bell);
-        }
+        if (alone)
+            (void)pl_futex_wait_shared(&alone->listener, PL_LISTENER_LEADER_ALONE,
+                                       pl_gong_nap(deadline));
+        else
+            pl_gong_await(p->gong, strikes, deadline);
     }
     atomic_store(&led->asleep, false);
     pl_lock(&p->lock);

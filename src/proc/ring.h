@@ -108,7 +108,7 @@ struct pl_ring {
 enum pl_listener {
     PL_LISTENER_AWAKE = 0,        // nobody: the host is looking
     PL_LISTENER_SUPERVISOR = 1,   // by the bell
-    PL_LISTENER_LEADER = 2,       // by the leader's bell
+    PL_LISTENER_LEADER = 2,       // by the gong (gong.h)
     PL_LISTENER_LEADER_ALONE = 3, // it waits for this worker alone: by the futex of the word
 };
 

@@ -83,7 +83,7 @@ void pl_worker_start_by(struct pl_worker_start *start, const struct pl_message *
     start->channel = fds[PL_FORK_CHANNEL];
     start->doorbell = fds[PL_FORK_DOORBELL];
     start->bell = fds[PL_FORK_BELL];
-    start->leader_bell = fds[PL_FORK_LEADER];
+    start->gong = fds[PL_FORK_GONG];
     start->stderr_pipe = capturing ? fds[PL_FORK_STDERR] : -1;
 }
 

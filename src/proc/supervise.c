@@ -221,12 +221,11 @@ static void handle(struct pl_pool *p, const uint64_t *tags, int count)
     for (int i = 0; i < count; i++) {
         if (tags[i] == PL_TAG_ZYGOTE)
             zygote_speaks(p, &after);
-        else if (tags[i] == PL_TAG_BELL)
-            pl_bell_clear(p->bell);
         else if (tags[i] & PL_TAG_ORPHAN)
             pl_orphan_ended(p, &p->hands[tags[i] & ~(uint64_t)PL_TAG_ORPHAN], &after);
         else if (tags[i] < p->hand_count)
             pl_hand_receive(&p->hands[tags[i]]);
+        // else it was rung: there is something in the rings, or to do, at which our turn looks
     }
     pl_pool_unlock(p, &after);
 }
@@ -259,6 +258,15 @@ static void doze(struct pl_pool *p, int64_t *ns)
     *ns = helped ? DOZE_MOST_NS : *ns / 2 > DOZE_LEAST_NS ? *ns / 2 : DOZE_LEAST_NS;
 }
 
+// Nothing but results, or something to do, has come.
+static bool only_rung(const uint64_t *tags, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (tags[i] != PL_TAG_BELL && !(tags[i] & PL_TAG_RUNG))
+            return false;
+    return count > 0;
+}
+
 void *pl_pool_supervise(void *arg)
 {
     struct pl_pool *p = arg;
@@ -267,7 +275,7 @@ void *pl_pool_supervise(void *arg)
         uint64_t tags[64];
         int n = pl_poller_wait(&p->poller, tags, 64, sleep);
         handle(p, tags, n);
-        if (n == 1 && tags[0] == PL_TAG_BELL)
+        if (only_rung(tags, n))
             doze(p, &doze_ns);
     }
     return NULL;

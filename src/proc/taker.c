@@ -48,7 +48,9 @@ static void wake_host(struct pl_mate *m)
     m->host_slept = l == PL_LISTENER_LEADER || l == PL_LISTENER_LEADER_ALONE;
     if (l == PL_LISTENER_LEADER_ALONE)
         pl_futex_wake_shared(&m->channel->listener, 1);
-    else if ((l == PL_LISTENER_SUPERVISOR || l == PL_LISTENER_LEADER) && !pl_bell_ring(m->bells[l]))
+    else if (l == PL_LISTENER_LEADER)
+        pl_gong_strike(m->gong);
+    else if (l == PL_LISTENER_SUPERVISOR && !pl_bell_ring(m->bell))
         atomic_store(&m->stopping, true); // a task has closed our descriptors: others go on
 }
 
@@ -121,7 +123,7 @@ void pl_mate_rouse(struct pl_mate *m)
 {
     atomic_store(&m->channel->asleep, PL_ASLEEP_NOT);
     pl_futex_wake_shared(&m->channel->asleep, 1);
-    (void)pl_bell_ring(m->doorbell);
+    pl_doorbell_jam(m->doorbell);
 }
 
 // Beside fibers that wait for I/O, in their event loop.
@@ -140,7 +142,7 @@ static void sleep_in_loop(struct pl_mate *m, struct pl_strand *s)
     m->taker_sleeps = true;
     pl_wait_uninterrupted(&d.wait);
     m->taker_sleeps = false;
-    pl_bell_clear(m->doorbell);
+    pl_doorbell_clear(m->doorbell);
     if (d.op.result < 0)
         atomic_store(&m->stopping, true); // a task has closed our descriptors
 }

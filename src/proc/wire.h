@@ -84,7 +84,7 @@ enum pl_fork_fd {
     PL_FORK_CHANNEL,  // its shared memory
     PL_FORK_DOORBELL, // that the host rings when the worker sleeps
     PL_FORK_BELL,     // that the worker rings when the supervisor sleeps
-    PL_FORK_LEADER,   // that the worker rings when a waiting thread sleeps
+    PL_FORK_GONG,     // memory with a word on which a waiting thread sleeps
     PL_FORK_FDS,
     PL_FORK_STDERR = PL_FORK_FDS, // the pipe that the worker's stderr becomes
     PL_FORK_FDS_CAPTURING,

@@ -121,25 +121,33 @@ static void *listen_to_host(void *arg)
 
 // ---- start and end
 
-static struct pl_mate *make(const struct pl_worker_start *start)
+// What it shares with the host, which a child of a task does not.
+static void *map_shared(int fd, size_t bytes)
 {
     void *at;
-    if (pl_memfd_map(start->channel, sizeof(struct pl_channel), &at) < 0 ||
-        pl_memory_not_inherited(at, sizeof(struct pl_channel)) < 0)
+    if (pl_memfd_map(fd, bytes, &at) < 0 || pl_memory_not_inherited(at, bytes) < 0)
         return NULL;
-    pl_fd_close(start->channel);
-    struct pl_channel *c = at;
+    pl_fd_close(fd);
+    return at;
+}
+
+static struct pl_mate *make(const struct pl_worker_start *start)
+{
+    struct pl_channel *c = map_shared(start->channel, sizeof *c);
+    struct pl_gong *gong = map_shared(start->gong, sizeof *gong);
+    if (!c || !gong)
+        return NULL;
     unsigned n = c->tasks_per_worker;
     struct pl_mate *m = pl_zalloc(sizeof *m + n * sizeof m->servings[0]);
     if (!m)
         return NULL;
     m->channel = c;
+    m->gong = gong;
     m->tasks = start->tasks;
     m->task_count = start->task_count;
     m->socket = start->socket;
     m->doorbell = start->doorbell;
-    m->bells[PL_LISTENER_SUPERVISOR] = start->bell;
-    m->bells[PL_LISTENER_LEADER] = start->leader_bell;
+    m->bell = start->bell;
     m->work_at = m->done_at = PL_RING_START;
     m->doze_ns = DOZE_FIRST_NS;
     m->setup = start->setup;
@@ -172,8 +180,8 @@ static int start_dispatchers(struct pl_mate *m)
 // What the worker is not to have although the program has it: before it opens anything.
 static int give_up(const struct pl_worker_start *start, enum pl_step *step)
 {
-    const int kept[] = { start->socket, start->channel,     start->doorbell,
-                         start->bell,   start->leader_bell, start->stderr_pipe };
+    const int kept[] = { start->socket, start->channel, start->doorbell,
+                         start->bell,   start->gong,    start->stderr_pipe };
     *step = (enum pl_step)(PL_STEP_LOCK + PL_LOCK_DESCRIPTORS);
     if (start->setup->no_shared_heap)
         pl_arena_leave();

@@ -12,7 +12,7 @@ void pl_zygote_main(int host, int control) __attribute__((noreturn));
 
 // What a new worker has: its descriptors, who it is in the shared heap, and the tasks by number.
 struct pl_worker_start {
-    int socket, channel, doorbell, bell, leader_bell;
+    int socket, channel, doorbell, bell, gong;
     uint32_t owner;
     int stderr_pipe; // that its stderr becomes, or -1
     unsigned hand;

@@ -64,7 +64,7 @@ static int fork_self(struct pl_pool *p, int peer)
         pl_poller_done(&p->poller);
         pl_fd_close(z->control);
         pl_fd_close(p->bell);
-        pl_fd_close(p->leader_bell);
+        pl_fd_close(p->gong_fd);
         pl_fd_close(p->table.fd);
         pl_fd_close(p->setup_fd);
         pl_process_clean();

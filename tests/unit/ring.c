@@ -2,12 +2,14 @@
 // The shared memory between host and worker: rings, slots, the promises of sleepers, by two
 // threads.
 #include "check.h"
+#include "os/clock.h"
 #include "os/futex.h"
 #include "os/ipc.h"
 #include "os/memory.h"
 #include "proc/ring.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>
@@ -294,4 +296,58 @@ TEST(more_descriptors_than_room_are_closed)
     pl_fd_close(next);
     pl_fd_close(pair[0]);
     pl_fd_close(pair[1]);
+}
+
+static bool is_rung(int bell)
+{
+    return pl_fd_wait_readable(bell, 0) == 0;
+}
+
+// Whatever is done to the end behind the door: nobody waits at the other.
+TEST(a_doorbell_never_keeps_who_rings)
+{
+    int ends[PL_DOORBELL_ENDS];
+    CHECK_INT(pl_doorbell_new(ends), ==, 0);
+    int button = ends[PL_DOORBELL_BUTTON], bell = ends[PL_DOORBELL_BELL];
+    CHECK(!is_rung(bell));
+    pl_doorbell_clear(bell); // of nothing
+    CHECK_INT(fcntl(bell, F_SETFL, 0), ==, 0);
+    for (int i = 0; i < 100000; i++) // far more than it holds
+        CHECK_INT(pl_doorbell_ring(button), ==, 0);
+    CHECK(is_rung(bell));
+    for (int i = 0; is_rung(bell); i++) {
+        CHECK_INT(i, <, 100000);
+        pl_doorbell_clear(bell);
+    }
+    CHECK_INT(pl_doorbell_ring(button), ==, 0);
+    CHECK(is_rung(bell));
+    pl_doorbell_clear(bell);
+    CHECK(!is_rung(bell));
+    pl_doorbell_jam(bell);
+    pl_doorbell_clear(bell);
+    CHECK(is_rung(bell)); // for ever
+    CHECK_INT(pl_doorbell_ring(button), ==, -EPIPE);
+    pl_fd_close(bell);
+    CHECK_INT(pl_doorbell_ring(button), ==, -EPIPE);
+    CHECK_INT(pl_doorbell_ring(-1), ==, -EBADF);
+    pl_fd_close(button);
+}
+
+// What keeps the host from having to clear a bell that others have, too.
+TEST(a_poller_tells_of_every_ring_without_a_clear)
+{
+    struct pl_poller p;
+    uint64_t tag = 0;
+    int bell = pl_bell_new();
+    CHECK_INT(bell, >=, 0);
+    CHECK_INT(pl_poller_init(&p), ==, 0);
+    CHECK_INT(pl_poller_add(&p, bell, 7), ==, 0);
+    for (int i = 0; i < 100; i++) {
+        CHECK(pl_bell_ring(bell));
+        CHECK_INT(pl_poller_wait(&p, &tag, 1, pl_clock_after(PL_SECOND)), ==, 1);
+        CHECK_INT(tag, ==, 7);
+        CHECK_INT(pl_poller_wait(&p, &tag, 1, 0), ==, 0);
+    }
+    pl_poller_done(&p);
+    pl_fd_close(bell);
 }
