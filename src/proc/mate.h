@@ -94,6 +94,9 @@ int pl_mate_next(struct pl_mate *m);
 // The slot goes back to the host, with its result or because it was taken back.
 void pl_mate_announce(struct pl_mate *m, uint32_t slot);
 
+// Tells the host what was put off, unless it has looked meanwhile. Before the thread waits.
+void pl_mate_settle(struct pl_mate *m);
+
 // Wakes the taker, however it sleeps: it is to stop. Any thread.
 void pl_mate_rouse(struct pl_mate *m);
 

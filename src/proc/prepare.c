@@ -93,7 +93,9 @@ uint64_t pl_mate_last_words(struct pl_mate *m)
         uint64_t none = 0;
         if (atomic_compare_exchange_strong(&c->failed, &none, spoken + 1))
             return spoken;
-        // Another failure's words come first. Whatever ends this, we look again.
+        // Another failure's words come first: the host must have heard of it. Whatever ends this,
+        // we look again.
+        pl_mate_settle(m);
         (void)pl_futex_wait_shared(&c->failures_heard, heard, PL_FOREVER);
     }
 }

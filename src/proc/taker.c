@@ -11,7 +11,7 @@
  *
  *   When the host's supervisor must be woken for what was finished, that is put off for a moment:
  *   most often the thread that submitted is just about to wait, and will look for itself. It is
- *   never put off beyond the start of the next task.
+ *   never put off beyond the start of the next task, nor beyond the turn of another.
  */
 #include "proc/mate.h"
 
@@ -54,9 +54,10 @@ static void wake_host(struct pl_mate *m)
         atomic_store(&m->stopping, true); // a task has closed our descriptors: others go on
 }
 
-// Pays what is owed, unless the host has looked meanwhile.
-static void settle(struct pl_mate *m)
+void pl_mate_settle(struct pl_mate *m)
 {
+    if (!m->owed)
+        return;
     if (atomic_load_explicit(&m->channel->taken, memory_order_relaxed) == m->done_at)
         m->owed = false;
     else
@@ -186,8 +187,9 @@ static int doze(struct pl_mate *m, unsigned pause)
         }
         m->now = pl_now();
         bool over = !m->channel->doze || m->now - started >= m->doze_ns;
-        if (m->owed && (over || m->now - started > PUT_OFF_NS))
-            settle(m);
+        bool alone = m->dispatchers == 1; // else whoever has his turn below may compute for long
+        if (over || !alone || m->now - started > PUT_OFF_NS)
+            pl_mate_settle(m);
         (void)plait_yield(); // never cancelled: nobody has this task's future
         if (over)
             return -1;
@@ -210,7 +212,7 @@ int pl_mate_next(struct pl_mate *m)
         if (at_once && m->owed) { // it is put off here as the doze would have
             if (m->host_ousted)
                 pl_thread_yield(); // the host goes on, and most often looks for itself
-            settle(m);
+            pl_mate_settle(m);
         }
         m->host_slept = m->host_ousted = false;
         while ((slot = at_once ? -1 : doze(m, pause)) < 0 && !atomic_load(&m->stopping)) {
@@ -225,7 +227,6 @@ int pl_mate_next(struct pl_mate *m)
         }
         m->busy_since = m->now;
     }
-    if (m->owed)
-        settle(m);
+    pl_mate_settle(m);
     return slot;
 }

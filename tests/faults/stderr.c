@@ -3,6 +3,7 @@
 #include "faults/lib/faults.h"
 
 #include <fcntl.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,13 @@ static int speak(const struct speech *in, void *out)
     return in->code;
 }
 PLAIT_TASK(speak, struct speech, void);
+
+static int wait_and_speak(const struct speech *in, void *out)
+{
+    int e = plait_sleep(100 * PLAIT_MICROSECOND);
+    return e < 0 ? e : speak(in, out);
+}
+PLAIT_TASK(wait_and_speak, struct speech, void);
 
 static void hush(const struct plait_notice *n, void *arg)
 {
@@ -230,4 +238,47 @@ static void crowd(plait_executor *ex)
 TEST(tasks_beside_each_other)
 {
     fclose(with_stderr_in_a_file(crowd, 16));
+}
+
+// Each failure's words wait for the record of the one before it.
+static sem_t failed;
+
+static void count_failure(plait_future *f, void *arg)
+{
+    (void)f, (void)arg;
+    sem_post(&failed);
+}
+
+static void fail_together(plait_executor *ex)
+{
+    enum { N = 64 };
+    static const struct speech speech = { "alas", 1, 1, 0, -EBADMSG };
+    plait_future *f[N];
+    for (int i = 0; i < N; i++) {
+        CHECK_INT(plait_submit_at(ex, &f[i], wait_and_speak, &speech), ==, 0);
+        CHECK_INT(plait_on_done(f[i], count_failure, NULL), ==, 0);
+    }
+    for (int i = 0; i < N; i++) // nobody waits for a future, and so looks at the rings
+        while (sem_wait(&failed) < 0)
+            ;
+    for (int i = 0; i < N; i++) {
+        CHECK_INT(plait_result(f[i], NULL), ==, -EBADMSG);
+        plait_free(f[i]);
+    }
+}
+
+static void fail_together_often(plait_executor *ex)
+{
+    int64_t began = plait_now();
+    for (int round = 0; round < 40; round++)
+        fail_together(ex);
+    int64_t ns = plait_now() - began;
+    check_say("%lld ms", (long long)(ns / PLAIT_MILLISECOND));
+    CHECK_INT(ns, <, 6 * PLAIT_SECOND);
+}
+
+TEST(failures_beside_each_other_are_told_at_once, .limit_s = 120)
+{
+    CHECK_INT(sem_init(&failed, 0, 0), ==, 0);
+    fclose(with_stderr_in_a_file(fail_together_often, 8));
 }

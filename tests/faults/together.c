@@ -143,6 +143,58 @@ TEST(what_a_worker_has_started_dies_with_the_zygote)
     zygote_dies_under(PLAIT_START_SPAWN);
 }
 
+// ---- tasks beside each other in one worker
+
+static int end_at_once(const void *in, void *out)
+{
+    (void)in, (void)out;
+    return plait_yield();
+}
+PLAIT_TASK(end_at_once, void, void);
+
+static int compute_beside(const flag *set, void *out)
+{
+    int e = plait_yield();
+    return e < 0 ? e : wait_for(set, out);
+}
+PLAIT_TASK(compute_beside, flag, void);
+
+// One ends, the other computes until that was seen. Nobody waits, and so looks at the rings.
+static bool is_seen_soon(plait_executor *ex, flag set)
+{
+    plait_future *ends, *computes;
+    atomic_store(set, 0);
+    int64_t began = plait_now();
+    CHECK_INT(plait_submit(ex, &ends, end_at_once, { 0 }), ==, 0);
+    CHECK_INT(plait_submit(ex, &computes, compute_beside, { set }), ==, 0);
+    while (!plait_done(ends))
+        sleep_ms(1);
+    int64_t ns = plait_now() - began;
+    atomic_store(set, 1);
+    CHECK_INT(plait_result(ends, NULL), ==, 0);
+    CHECK_INT(plait_result(computes, NULL), ==, 0);
+    plait_free(ends);
+    plait_free(computes);
+    return ns < 50 * PLAIT_MILLISECOND;
+}
+
+TEST(an_end_is_seen_while_another_computes, .limit_s = 60)
+{
+    enum { ROUNDS = 20 };
+    plait_executor *ex;
+    int soon = 0;
+    flag set = plait_shared_new(_Atomic int, 1);
+    CHECK(set);
+    CHECK_INT(plait_open(&ex, PLAIT_PROCESSES, .workers = 1, .tasks_per_worker = 4, .notice = hush),
+              ==, 0);
+    for (int round = 0; round < ROUNDS; round++)
+        soon += is_seen_soon(ex, set);
+    check_say("%d of %d", soon, ROUNDS);
+    CHECK_INT(soon, >, ROUNDS / 2);
+    plait_shared_free((void *)set);
+    close_processes(ex);
+}
+
 // ---- a worker that is about to be killed, and a large argument on its way to it
 
 #define LARGE ((size_t)200 << 20)
