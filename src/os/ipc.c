@@ -133,7 +133,7 @@ ssize_t pl_socket_receive(int fd, void *message, size_t bytes, int *fds, unsigne
     };
     ssize_t n;
     do // ECONNRESET, once: the peer died with messages of ours unread; what it had sent follows
-        n = recvmsg(fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        n = recvmsg(fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
     while (n < 0 && (errno == EINTR || errno == ECONNRESET));
     if (n < 0)
         return -errno;

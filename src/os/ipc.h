@@ -39,8 +39,9 @@ int pl_socket_pair(int fds[2]);
 enum { PL_SOCKET_FDS = 17 };
 int pl_socket_send(int fd, const void *message, size_t bytes, const int *fds, unsigned fd_count);
 
-// Receives one message. Its bytes (0: the peer is gone); -EAGAIN: none is there. *fd_count: the
-// room in fds before, how many came after; what finds no room is closed.
+// Receives one message. Its bytes (0: the peer is gone; more than `bytes`: the rest is lost);
+// -EAGAIN: none is there. *fd_count: the room in fds before, how many came after; what finds no
+// room is closed.
 ssize_t pl_socket_receive(int fd, void *message, size_t bytes, int *fds, unsigned *fd_count);
 
 // Waits until fd can be read (written), or the peer is gone. 0, -ETIMEDOUT, or a negative errno.
@@ -133,7 +134,7 @@ void pl_poller_done(struct pl_poller *p);
 int pl_poller_add(struct pl_poller *p, int fd, uint64_t tag);
 void pl_poller_remove(struct pl_poller *p, int fd);
 
-// Reports fd for as long as it can be read, or written.
+// Reports fd for as long as it can be read, or written; and for as long as its peer is gone.
 int pl_poller_watch(struct pl_poller *p, int fd, bool write, uint64_t tag);
 
 // Waits until something is ready, at most until the deadline (0: not at all, INT64_MAX: for ever).

@@ -129,7 +129,8 @@ static void audit_hand(struct pl_hand *h)
     h->roll_called = true;
     h->roll_calls++;
     struct pl_message m = { .kind = PL_MESSAGE_ROLL };
-    (void)pl_socket_send(h->socket, &m, sizeof m, NULL, 0); // no answer, no verdict
+    if (pl_socket_send(h->socket, &m, sizeof m, NULL, 0) == 0) // no answer, no verdict
+        h->rolls_due++;
     if (h->channel == h->pool->leader_on)
         pl_pool_wake_leader(h->pool); // it sets the word anew
     else
@@ -140,14 +141,18 @@ static void audit_hand(struct pl_hand *h)
         pl_hand_closed(h);
 }
 
-void pl_audit_answer(struct pl_hand *h, const struct pl_message *m)
+bool pl_audit_answer(struct pl_hand *h, const struct pl_message *m)
 {
+    if (h->rolls_due == 0)
+        return false;
+    h->rolls_due--;
     for (unsigned i = 0; i < PL_SLOTS / 64; i++)
         h->roll[i] = m->slots[i];
     if (!h->roll_answers++)
         h->roll_searches_before = m->count;
     h->roll_searches = m->count;
     h->roll_answered = h->roll_called;
+    return true;
 }
 
 void pl_audit_run(struct pl_pool *p, int64_t now, struct pl_after *after)

@@ -33,6 +33,10 @@
 #define PAUSE_NS (10 * PL_MILLISECOND)
 // A worker that has closed its socket and is still there after that long will not end by itself.
 #define CLOSED_NS (50 * PL_MILLISECOND)
+// What a worker may have to say without having been given or having finished anything: of each task
+// its result, and that it has taken each of its descriptors; that it cannot start; that it retires;
+// and the answers to as many calls to the roll as there were.
+#define HEARD_MOST (PL_SLOTS * (1u + PLAIT_TASK_FDS_MAX) + 2u)
 
 int pl_hands_init(struct pl_pool *p)
 {
@@ -56,6 +60,14 @@ int pl_hands_init(struct pl_pool *p)
     return 0;
 }
 
+// Its socket has nothing more to say.
+static void unwatch(struct pl_hand *h)
+{
+    if (h->watched)
+        pl_poller_remove(&h->pool->poller, h->socket);
+    h->watched = false;
+}
+
 // Gives back all that belongs to one process.
 static void clean(struct pl_hand *h)
 {
@@ -69,6 +81,7 @@ static void clean(struct pl_hand *h)
     }
     if (h->pool->warm == h)
         h->pool->warm = NULL;
+    unwatch(h);
     pl_fd_close(h->socket);
     pl_fd_close(h->doorbell);
     pl_fd_close(h->bell);
@@ -112,6 +125,7 @@ static void reset_books(struct pl_hand *h)
     h->work_at = h->done_at = PL_RING_START;
     h->served = h->audit_served = 0;
     h->stopped_looks = 0;
+    h->heard = h->rolls_due = 0;
     h->roll_called = h->roll_answered = false;
     h->roll_calls = h->roll_answers = 0;
     h->free_count = 0;
@@ -173,7 +187,10 @@ static int equip(struct pl_hand *h, int fds[PL_FORK_FDS_CAPTURING])
         e = pl_ear_open(h, &fds[PL_FORK_STDERR]);
     if (e == 0)
         e = pl_poller_add(&h->pool->poller, h->bell, h->index | PL_TAG_RUNG);
-    return e < 0 ? e : pl_poller_add(&h->pool->poller, h->socket, h->index);
+    if (e == 0)
+        e = pl_poller_watch(&h->pool->poller, h->socket, false, h->index);
+    h->watched = e == 0;
+    return e;
 }
 
 int pl_hand_fork(struct pl_pool *p, struct pl_hand *h)
@@ -242,33 +259,71 @@ void pl_hand_closed(struct pl_hand *h)
         pl_hand_condemn(h, "it closed its connection to the program", CLOSED_NS);
 }
 
-void pl_hand_receive(struct pl_hand *h)
+// Takes over what came with it. False: it makes no sense.
+static bool obey(struct pl_hand *h, const struct pl_message *m, const int *fds, unsigned count)
 {
-    while (h->socket >= 0) {
-        struct pl_message m;
-        int fds[PL_SOCKET_FDS];
-        unsigned count = PL_SOCKET_FDS;
-        ssize_t n = pl_socket_receive(h->socket, &m, sizeof m, fds, &count);
-        if (n == -EAGAIN)
-            return;
-        if (n == sizeof m && m.kind == PL_MESSAGE_ROLL && count == 0) {
-            pl_audit_answer(h, &m);
-        } else if (n == sizeof m && m.kind == PL_MESSAGE_UNFIT && count == 0) {
-            unfit(h, &m);
-        } else if (n == sizeof m && m.kind == PL_MESSAGE_RETIRE && count == 0) {
-            pl_hand_retire(h, false);
-        } else if (n == sizeof m && m.kind == PL_MESSAGE_TAKEN && count == 0) {
-            pl_hand_taken(h, &m);
-        } else if (n == sizeof m) {
-            pl_hand_receive_cargo(h, &m, fds, count);
-        } else if (n > 0) {
-            pl_fds_close(fds, count);
-        } else {
-            pl_fds_close(fds, count); // a message of no bytes looks like the end, too
-            pl_hand_closed(h);
-            return;
-        }
+    if (m->kind == PL_MESSAGE_CARGO)
+        return pl_hand_receive_cargo(h, m, fds, count);
+    pl_fds_close(fds, count);
+    if (count > 0)
+        return false;
+    switch (m->kind) {
+    case PL_MESSAGE_ROLL:
+        return pl_audit_answer(h, m);
+    case PL_MESSAGE_UNFIT:
+        unfit(h, m);
+        return true;
+    case PL_MESSAGE_RETIRE:
+        pl_hand_retire(h, false);
+        return true;
+    case PL_MESSAGE_TAKEN:
+        pl_hand_taken(h, m);
+        return true;
+    default:
+        return false;
     }
+}
+
+static bool has_said_too_much(struct pl_hand *h)
+{
+    uint64_t progress = h->served + h->work_at;
+    if (progress != h->heard_progress) {
+        h->heard_progress = progress;
+        h->heard = 0;
+    }
+    return ++h->heard > HEARD_MOST;
+}
+
+// False: there is no further one.
+static bool receive_one(struct pl_hand *h)
+{
+    struct pl_message m;
+    int fds[PL_SOCKET_FDS];
+    unsigned count = PL_SOCKET_FDS;
+    ssize_t n = pl_socket_receive(h->socket, &m, sizeof m, fds, &count);
+    if (n == -EAGAIN)
+        return false;
+    bool sane = false;
+    if (n == sizeof m)
+        sane = obey(h, &m, fds, count);
+    else
+        pl_fds_close(fds, count);
+    if (n <= 0) // a message of no bytes looks like the end, too
+        pl_hand_closed(h);
+    else if (!sane)
+        pl_hand_kill(h, "it sent the program something that makes no sense");
+    else if (m.kind != PL_MESSAGE_ROLL && has_said_too_much(h))
+        pl_hand_kill(h, "it sent the program more messages than make sense");
+    else
+        return true;
+    unwatch(h);
+    return false;
+}
+
+void pl_hand_receive(struct pl_hand *h, unsigned most)
+{
+    for (unsigned i = 0; i < most && h->socket >= 0 && receive_one(h); i++)
+        ;
 }
 
 // ---- death
@@ -446,7 +501,7 @@ void pl_hand_died(struct pl_pool *p, struct pl_hand *h, const struct pl_message 
 {
     if (h->generation != m->generation || h->state == PL_HAND_EMPTY || h->state == PL_HAND_FORKING)
         return;
-    pl_hand_receive(h); // results that it had sent
+    pl_hand_receive(h, PL_ALL_MESSAGES); // results that it had sent
     h->state = PL_HAND_DYING;
     pl_ear_close(h);
     bool started = settle_all(h, m, after);

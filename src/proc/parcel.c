@@ -36,14 +36,13 @@ static struct pl_parcel *parcel_of(uint64_t mask, const int *fds)
     return parcel;
 }
 
-void pl_hand_receive_cargo(struct pl_hand *h, const struct pl_message *m, const int *fds,
+bool pl_hand_receive_cargo(struct pl_hand *h, const struct pl_message *m, const int *fds,
                            unsigned count)
 {
     struct pl_flight *fl = &h->flights[m->slot % PL_SLOTS];
     if (!is_result(h, m, fds, count)) {
         pl_fds_close(fds, count);
-        pl_hand_kill(h, "it sent the program something that makes no sense");
-        return;
+        return false;
     }
     bool memory = m->bytes > 0, whole = count == m->count;
     if (whole && m->slots[0])
@@ -55,6 +54,7 @@ void pl_hand_receive_cargo(struct pl_hand *h, const struct pl_message *m, const 
         pl_fds_close(fds, count);
         fl->cargo = PL_CARGO_LOST;
     }
+    return true;
 }
 
 void pl_hand_taken(struct pl_hand *h, const struct pl_message *m)

@@ -120,15 +120,19 @@ struct pl_hand {
     bool has_room, is_busy;
     bool clogged; // its socket was full: nothing is given to it until the next tick
     bool stop_sent;
-    bool parked;            // EMPTY on purpose: there is too little to do (elastic.c)
-    bool retiring;          // nothing more is given to it; it is told to stop once it has nothing
-    bool surplus;           // retiring, and not to be replaced
-    unsigned idle_looks;    // elastic.c: how often in a row it was found idle
-    uint64_t idle_served;   // and what `served` was then
-    char unfit[160];        // why it could not start, as it says
-    int64_t start_at;       // EMPTY: when to start the next
-    int64_t kill_at;        // DYING: when to kill it, if it has not ended by itself
-    unsigned failed_starts; // in a row, without a task begun
+    bool watched;            // its socket, by the poller
+    unsigned heard;          // messages since `heard_progress` was made; but answers to the roll
+    uint64_t heard_progress; // hands.c
+    unsigned rolls_due;      // calls to the roll without an answer
+    bool parked;             // EMPTY on purpose: there is too little to do (elastic.c)
+    bool retiring;           // nothing more is given to it; it is told to stop once it has nothing
+    bool surplus;            // retiring, and not to be replaced
+    unsigned idle_looks;     // elastic.c: how often in a row it was found idle
+    uint64_t idle_served;    // and what `served` was then
+    char unfit[160];         // why it could not start, as it says
+    int64_t start_at;        // EMPTY: when to start the next
+    int64_t kill_at;         // DYING: when to kill it, if it has not ended by itself
+    unsigned failed_starts;  // in a row, without a task begun
     uint32_t work_at, done_at;
     unsigned inflight;     // futures in flight
     uint64_t served;       // tasks that ended here, of this process
@@ -416,8 +420,8 @@ void pl_pool_check_end(struct pl_pool *p);
 
 // ---- parcel.c: memory and descriptors of results
 
-// A message of a living worker that is none of the others. Takes over what came with it.
-void pl_hand_receive_cargo(struct pl_hand *h, const struct pl_message *m, const int *fds,
+// CARGO. Takes over what came with it. False: it makes no sense.
+bool pl_hand_receive_cargo(struct pl_hand *h, const struct pl_message *m, const int *fds,
                            unsigned count);
 
 // A task has taken descriptors of its argument: they are no longer held for it.
@@ -454,8 +458,10 @@ void pl_hand_forked(struct pl_pool *p, const struct pl_message *m, int pidfd);
 void pl_hand_died(struct pl_pool *p, struct pl_hand *h, const struct pl_message *m,
                   struct pl_after *after);
 
-// Something came over the hand's socket, or it ended.
-void pl_hand_receive(struct pl_hand *h);
+// Something came over the hand's socket, or it ended. Takes at most so many messages; what a worker
+// can have to say is bounded, and one that says more, or what makes no sense, is killed.
+#define PL_ALL_MESSAGES UINT_MAX
+void pl_hand_receive(struct pl_hand *h, unsigned most);
 
 // It does not hear us: it is about to be dead, or a task has closed its descriptors. A moment will
 // tell.
@@ -535,7 +541,9 @@ void pl_zygote_drop(struct pl_pool *p);
 // The first task after a while was submitted.
 void pl_audit_wake(struct pl_pool *p);
 void pl_audit_run(struct pl_pool *p, int64_t now, struct pl_after *after);
-void pl_audit_answer(struct pl_hand *h, const struct pl_message *m);
+
+// ROLL. False: nobody has asked.
+bool pl_audit_answer(struct pl_hand *h, const struct pl_message *m);
 
 // ---- supervise.c
 

@@ -166,7 +166,7 @@ bool pl_hand_land(struct pl_hand *h, struct pl_flight *fl, struct pl_after *afte
     uint32_t told = *(volatile uint32_t *)&s->out_place;
     if (code >= 0 && fl->cargo == PL_CARGO_NONE && !fl->parcel &&
         (told == PL_PLACE_CARGO || told & PL_PLACE_AWAITS))
-        pl_hand_receive(h);
+        pl_hand_receive(h, PL_ALL_MESSAGES);
     bool failed = code < 0; // as the worker says: else the slot holds what the task has made
     if (code >= 0 && fl->cargo == PL_CARGO_LOST)
         code = -EMFILE;

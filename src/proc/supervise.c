@@ -31,6 +31,8 @@
 #define ASIDE_NS (PL_MILLISECOND / 10)
 // Forks under way: neither side may fill the control socket while the other does not read.
 #define FORKS_AT_ONCE 16u
+// Of one worker, while all others wait.
+#define MESSAGES_A_TURN 128u
 // How soon it looks whether a task waits behind a long one while a worker is idle.
 #define TICK_NS PL_MILLISECOND
 
@@ -224,7 +226,7 @@ static void handle(struct pl_pool *p, const uint64_t *tags, int count)
         else if (tags[i] & PL_TAG_ORPHAN)
             pl_orphan_ended(p, &p->hands[tags[i] & ~(uint64_t)PL_TAG_ORPHAN], &after);
         else if (tags[i] < p->hand_count)
-            pl_hand_receive(&p->hands[tags[i]]);
+            pl_hand_receive(&p->hands[tags[i]], MESSAGES_A_TURN);
         // else it was rung: there is something in the rings, or to do, at which our turn looks
     }
     pl_pool_unlock(p, &after);

@@ -3,7 +3,9 @@
 // it, empty it, make it wait, shut it down, flood it. The program never waits for them: what others
 // were given ends as if they were not there.
 #include "faults/lib/faults.h"
+#include "proc/wire.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -25,7 +27,7 @@ enum rage {
     FILLS,  // its bells, which then wait for somebody to empty them
     STEALS, // what rings in them
     SHUTS,  // its sockets
-    FLOODS, // them with what says nothing
+    FLOODS, // them with messages that may make sense
 };
 
 struct wrath {
@@ -60,7 +62,7 @@ static void *rage_at(void *arg)
 {
     struct fury *f = arg;
     uint64_t most = UINT64_MAX - 1;
-    char rubbish[96] = { 1, 2, 3 };
+    struct pl_message taken = { .kind = PL_MESSAGE_TAKEN };
     ssize_t n = 0;
     make_it_wait(f->fd);
     while (f->how == FILLS && n >= 0)
@@ -68,7 +70,7 @@ static void *rage_at(void *arg)
     while (f->how == STEALS && n >= 0)
         n = read(f->fd, &most, sizeof most);
     while (f->how == FLOODS && n >= 0)
-        n = send(f->fd, rubbish, sizeof rubbish, MSG_NOSIGNAL);
+        n = send(f->fd, &taken, sizeof taken, MSG_NOSIGNAL);
     return NULL;
 }
 
@@ -99,6 +101,15 @@ static void hush(const struct plait_notice *n, void *arg)
     (void)n, (void)arg;
 }
 
+static plait_executor *open_quietly(unsigned workers)
+{
+    plait_executor *ex;
+    CHECK_INT(plait_open(&ex, PLAIT_PROCESSES, .workers = workers, .notice = hush,
+                         .grace_ns = 50 * PLAIT_MILLISECOND),
+              ==, 0);
+    return ex;
+}
+
 enum { FUTURES = 32 };
 
 // A thread that waits for a result looks for itself; one that waits for several is told.
@@ -120,11 +131,8 @@ static void round_of_others(plait_executor *ex, int64_t round, bool itself)
 static void others_go_on(enum rage how)
 {
     enum { RAGE_NS = 500 * PLAIT_MILLISECOND };
-    plait_executor *ex;
+    plait_executor *ex = open_quietly(3);
     plait_future *wild;
-    CHECK_INT(plait_open(&ex, PLAIT_PROCESSES, .workers = 3, .notice = hush,
-                         .grace_ns = 50 * PLAIT_MILLISECOND),
-              ==, 0);
     round_of_others(ex, 0, true);
     int64_t until = plait_after(RAGE_NS), slowest = 0, rounds = 0;
     CHECK_INT(plait_submit(ex, &wild, rage, { how }), ==, 0);
@@ -161,4 +169,103 @@ TEST(shuts_its_sockets)
 TEST(floods_its_sockets)
 {
     others_go_on(FLOODS);
+}
+
+// ---- messages
+
+enum nonsense { SHORT, LONG, UNKNOWN, ROLL, WITH_DESCRIPTOR, KINDS };
+
+struct saying {
+    int what;
+};
+
+static int message_socket(void)
+{
+    for (int fd = 3; fd < 64; fd++) {
+        int type = 0;
+        socklen_t len = sizeof type;
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_SEQPACKET)
+            return fd;
+    }
+    return -1;
+}
+
+// One message, and then it waits.
+static int speak(const struct saying *in, void *out)
+{
+    (void)out;
+    struct {
+        struct pl_message m;
+        char more[8];
+    } text = { .m.kind = in->what == ROLL      ? PL_MESSAGE_ROLL
+                         : in->what == UNKNOWN ? 0x12345678
+                                               : PL_MESSAGE_TAKEN };
+    struct iovec iov = { &text, in->what == LONG    ? sizeof text
+                                : in->what == SHORT ? sizeof text.m - 4
+                                                    : sizeof text.m };
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = { .header = { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
+    memcpy(CMSG_DATA(&control.header), &(int){ 2 }, sizeof(int));
+    struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+    if (in->what == WITH_DESCRIPTOR) {
+        m.msg_control = &control;
+        m.msg_controllen = sizeof control;
+    }
+    if (sendmsg(message_socket(), &m, MSG_NOSIGNAL) < 0)
+        return -errno;
+    (void)plait_sleep(10 * PLAIT_SECOND);
+    return 0;
+}
+PLAIT_TASK(speak, struct saying, void);
+
+TEST(nonsense_is_the_end_of_who_says_it)
+{
+    plait_executor *ex = open_quietly(2);
+    round_of_others(ex, 0, true);
+    int fds = count_fds();
+    for (int what = SHORT; what < KINDS; what++) {
+        plait_future *f;
+        CHECK_INT(plait_submit(ex, &f, speak, { what }), ==, 0);
+        CHECK_INT(plait_result(f, NULL), ==, -EOWNERDEAD);
+        CHECK(strstr(plait_error(f)->message, "it sent the program something that makes no sense"));
+        plait_free(f);
+        round_of_others(ex, what, false);
+    }
+    while (count_fds() != fds) // until the last successor is there; the descriptor is closed
+        sleep_ms(1);
+    close_processes(ex);
+}
+
+static int sleeper(const void *in, void *out)
+{
+    (void)in, (void)out;
+    return plait_sleep(60 * PLAIT_SECOND);
+}
+PLAIT_TASK(sleeper, void, void);
+
+// Whoever has much to say is heard a little at a time, and not for long.
+TEST(a_flood_delays_no_deadline)
+{
+    enum { LATE_NS = PLAIT_SECOND };
+    plait_executor *ex = open_quietly(3);
+    for (int round = 0; round < 8; round++) {
+        plait_future *wild[2], *timed;
+        int64_t began = plait_now();
+        for (int i = 0; i < 2; i++)
+            CHECK_INT(plait_submit(ex, &wild[i], rage, { FLOODS }), ==, 0);
+        CHECK_INT(plait_submit_with(ex, &timed, sleeper, NULL, .timeout_ns = 20 * PLAIT_MILLISECOND,
+                                    .deadline = began + LATE_NS),
+                  ==, 0);
+        CHECK_INT(plait_result(timed, NULL), ==, -ETIMEDOUT);
+        CHECK_INT(plait_now() - began, <, LATE_NS);
+        plait_free(timed);
+        for (int i = 0; i < 2; i++) {
+            CHECK_INT(plait_result(wild[i], NULL), ==, -EOWNERDEAD);
+            CHECK(strstr(plait_error(wild[i])->message, "more messages than make sense"));
+            plait_free(wild[i]);
+        }
+    }
+    close_processes(ex);
 }
