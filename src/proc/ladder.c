@@ -156,15 +156,18 @@ void pl_pool_cancel(struct plait_executor *ex, plait_future *f)
     pl_after_init(&after);
     pl_lock(&p->lock);
     if (pl_pool_claim(f)) {
-        // In the queue, which still links it by its job; or not yet submitted, and then not
-        // counted.
+        // In the queue, which still links it by its job; or it pauses; or it is not yet submitted,
+        // and then not counted.
+        bool queued = f->notify.job.run == pl_pool_submitted;
         pl_future_ref(f); // for who finds it there
         atomic_store_explicit(&f->notify.phase, PL_PHASE_ENDED,
                               memory_order_relaxed); // under the lock
         f->code = pl_reason_code(reason);
         f->reason = (uint16_t)reason;
         after.cancelled = f;
-        after.counted = f->notify.job.run == pl_pool_submitted;
+        after.counted = queued || f->notify.job.run == pl_pool_pauses;
+        if (queued)
+            pl_pool_left_queue(p);
     } else if (atomic_load_explicit(&f->notify.phase, memory_order_relaxed) == PL_PHASE_RUNNING) {
         struct pl_flight *fl = PL_CONTAINER(f->notify.job.next, struct pl_flight, home);
         pl_flight_ask(p, fl, reason, &after);

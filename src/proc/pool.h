@@ -204,7 +204,8 @@ struct pl_pool {
     _Alignas(64) struct pl_lock lock;
     uint64_t waiting; // the levels of the queue that hold something, a bit each
     bool ranked;      // a task with a priority has come: order matters
-    size_t queued;
+    size_t queued;    // that wait
+    size_t husks;     // and in the queue between them, of futures that have ended: queue.c
     struct pl_level levels[PL_LEVELS]; // by level_of(): the highest priority first
     struct pl_room *room;              // who waits for the queue to have room
     struct pl_hand *roomy_first, *roomy_last;
@@ -283,6 +284,12 @@ int pl_pool_submit(struct plait_executor *ex, plait_future *f);
 
 // The notify.job.run of a future that was submitted to a pool: a mark, never called.
 void pl_pool_submitted(struct pl_job *job, int refused);
+
+// The same while it pauses before it is tried again: it is in no queue (retry.c).
+void pl_pool_pauses(struct pl_job *job, int refused);
+
+// A future in the queue has ended.
+void pl_pool_left_queue(struct pl_pool *p);
 
 // Hands out what hands have room for.
 void pl_pool_dispatch(struct pl_pool *p, struct pl_after *after);

@@ -9,8 +9,9 @@
  *   The queue has a level for each priority, and a word with a bit for each level that holds
  *   something, so that the first task is two instructions away. A level is a list of jobs: a
  *   future's own, or, where it has a deadline, that of a ticket, which also holds the timer. A
- *   future that is cancelled here is completed at once; its entry stays until it comes to the head,
- *   with a reference of its own.
+ *   future that is cancelled here is completed at once, and its room is another's. Its entry stays,
+ *   an empty husk with a reference of its own, until it comes to the head, or more husks lie there
+ *   than tasks.
  *
  *   What a worker was given in advance is part of the order: a task that finds no worker idle has
  *   tasks of lower priority, which no worker has started, taken back before it is handed out.
@@ -33,7 +34,10 @@ struct pl_room {
 
 // ---- tickets
 
-// Neither is ever run: they mark what a queued job is.
+// More of them are worth a look at all that waits.
+#define HUSKS_LEAST 64
+
+// None is ever run: they mark what a queued job is.
 static void is_ticket(struct pl_job *job, int refused)
 {
     (void)job, (void)refused;
@@ -44,6 +48,23 @@ void pl_pool_submitted(struct pl_job *job, int refused)
 {
     (void)job, (void)refused;
     PL_ASSERT(!"a future of another process is not a job");
+}
+
+void pl_pool_pauses(struct pl_job *job, int refused)
+{
+    (void)job, (void)refused;
+    PL_ASSERT(!"a future that pauses is not a job");
+}
+
+static struct pl_ticket *ticket_of(struct pl_job *job)
+{
+    return job->run == is_ticket ? PL_CONTAINER(job, struct pl_ticket, job) : NULL;
+}
+
+static plait_future *future_of(struct pl_job *job)
+{
+    struct pl_ticket *t = ticket_of(job);
+    return t ? t->future : PL_CONTAINER(job, struct plait_future, notify.job);
 }
 
 static int make_ticket(plait_future *f, struct pl_ticket **ret)
@@ -120,6 +141,49 @@ void pl_pool_admit_all(struct pl_pool *p)
         admit(p);
 }
 
+// The entry of a future that was cancelled is out of the queue.
+static void drop_husk(struct pl_pool *p, struct pl_job *job)
+{
+    plait_future *f = future_of(job);
+    struct pl_ticket *t = ticket_of(job);
+    if (t && pl_heap_is_linked(&t->timer))
+        pl_heap_remove(&p->tickets, &t->timer);
+    pl_free_mem(t);
+    pl_future_unref(f); // its canceller has completed it, and left us a reference
+    p->husks--;
+}
+
+static void drop_husks(struct pl_pool *p)
+{
+    for (unsigned i = 0; i < PL_LEVELS; i++) {
+        struct pl_level *level = &p->levels[i];
+        struct pl_job **link = &level->first;
+        for (struct pl_job *job = *link; job; job = *link) {
+            uint32_t phase = atomic_load_explicit(&future_of(job)->notify.phase,
+                                                  memory_order_relaxed); // under the lock
+            if (phase == PL_PHASE_QUEUED) {
+                link = &job->next;
+            } else {
+                *link = job->next;
+                drop_husk(p, job);
+            }
+        }
+        level->end = link;
+        if (!level->first)
+            p->waiting &= ~(UINT64_C(1) << i);
+    }
+    PL_ASSERT(p->husks == 0);
+}
+
+void pl_pool_left_queue(struct pl_pool *p)
+{
+    p->queued--;
+    p->husks++;
+    if (p->husks > HUSKS_LEAST && p->husks > p->queued)
+        drop_husks(p);
+    admit_next(p);
+}
+
 // The first that has not been cancelled, claimed; NULL when the queue is empty.
 static plait_future *dequeue(struct pl_pool *p, struct pl_ticket **ticket)
 {
@@ -132,20 +196,18 @@ static plait_future *dequeue(struct pl_pool *p, struct pl_ticket **ticket)
             level->end = &level->first;
             p->waiting &= ~(UINT64_C(1) << i);
         }
-        p->queued--;
-        if (PL_UNLIKELY(p->room != NULL))
-            admit(p);
-        bool ticketed = job->run == is_ticket;
-        struct pl_ticket *t = ticketed ? PL_CONTAINER(job, struct pl_ticket, job) : NULL;
-        plait_future *f = t ? t->future : PL_CONTAINER(job, struct plait_future, notify.job);
-        if (t && pl_heap_is_linked(&t->timer))
-            pl_heap_remove(&p->tickets, &t->timer);
-        if (PL_LIKELY(pl_pool_claim(f))) {
-            *ticket = t;
-            return f;
+        plait_future *f = future_of(job);
+        if (PL_UNLIKELY(!pl_pool_claim(f))) {
+            drop_husk(p, job);
+            continue;
         }
-        pl_free_mem(t);
-        pl_future_unref(f); // its canceller has completed it, and left us a reference
+        struct pl_ticket *t = ticket_of(job);
+        if (t)
+            pl_heap_remove(&p->tickets, &t->timer);
+        p->queued--;
+        admit_next(p);
+        *ticket = t;
+        return f;
     }
     return NULL;
 }
@@ -171,6 +233,7 @@ void pl_ticket_due(struct pl_pool *p, struct pl_ticket *t, struct pl_after *afte
     pl_cancel_mark(&f->cancel, PLAIT_REASON_DEADLINE);
     pl_future_ref(f); // the queue's, until it finds the ticket
     pl_pool_end(p, f, -ETIMEDOUT, PLAIT_REASON_DEADLINE, after);
+    pl_pool_left_queue(p);
 }
 
 void pl_pool_requeue(struct pl_pool *p, struct pl_flight *fl)

@@ -38,6 +38,7 @@ bool pl_pool_retry(struct pl_pool *p, struct pl_flight *fl)
     fl->ticket = NULL;
     plait_future *f = pl_flight_clear(p, fl);
     atomic_store(&f->notify.phase, PL_PHASE_QUEUED); // under the lock
+    f->notify.job.run = pl_pool_pauses;
     t->future = f;
     t->pause_ends = pl_clock_after(pause_ns(&x->asked, x->lost));
     t->timer.key = t->pause_ends < f->cancel.deadline ? t->pause_ends : f->cancel.deadline;
@@ -78,6 +79,7 @@ void pl_pause_over(struct pl_pool *p, struct pl_ticket *t, int64_t now, struct p
     if (!claim(t))
         return;
     atomic_store(&f->notify.phase, PL_PHASE_QUEUED); // under the lock
+    f->notify.job.run = pl_pool_submitted;
     t->pause_ends = 0;
     t->timer.key = f->cancel.deadline;
     if (f->cancel.deadline == PLAIT_NEVER) {

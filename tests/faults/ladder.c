@@ -4,6 +4,9 @@
 #include "faults/lib/faults.h"
 
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -284,5 +287,75 @@ TEST(full_queue_fails_or_waits)
     CHECK_INT(plait_open(&ex, PLAIT_PROCESSES, .workers = 2, .queue_limit = 1), ==, 0);
     for (int i = 0; i < 5000; i++)
         CHECK_INT(plait_submit(ex, NULL, add, { i, i }), ==, 0);
+    close_processes(ex);
+}
+
+typedef _Atomic int *flag; // in the shared heap
+
+static int begin_and_sleep(const flag *begun, void *out)
+{
+    (void)out;
+    atomic_store(*begun, 1);
+    return plait_sleep(PLAIT_NEVER / 2);
+}
+PLAIT_TASK(begin_and_sleep, flag, void);
+
+static long resident_kib(void)
+{
+    long all = 0, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    CHECK(f && fscanf(f, "%ld %ld", &all, &resident) == 2);
+    fclose(f);
+    return resident * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+// What waits no more takes no room, and no memory for as long as the worker is busy.
+TEST(who_has_left_the_queue_leaves_room, .limit_s = 60)
+{
+    enum { WAITING = 8, TURNS = 100000 };
+    plait_executor *ex;
+    plait_future *busy, *waiting[WAITING], *f;
+    const struct add ones = { 1, 1 };
+    CHECK_INT(plait_open(&ex, PLAIT_PROCESSES, .workers = 1, .queue_limit = 2 * WAITING,
+                         .when_full = PLAIT_FULL_FAIL),
+              ==, 0);
+    flag begun = plait_shared_new(_Atomic int, 1);
+    CHECK(begun);
+    CHECK_INT(plait_submit(ex, &busy, begin_and_sleep, { begun }), ==, 0);
+    while (!atomic_load(begun))
+        sleep_ms(1);
+    for (int i = 0; i < WAITING; i++)
+        CHECK_INT(plait_submit_with(ex, &waiting[i], add, &ones, .priority = i % 3 - 1), ==, 0);
+    long before = 0;
+    for (int i = 0; i < TURNS; i++) {
+        int64_t deadline =
+            i % 3 ? PLAIT_NEVER : plait_after(i % 2 ? PLAIT_SECOND : 60 * PLAIT_SECOND);
+        CHECK_INT(
+            plait_submit_with(ex, &f, add, &ones, .priority = i % 5 - 2, .deadline = deadline), ==,
+            0);
+        CHECK_INT(plait_cancel(f), ==, 0);
+        CHECK_INT(plait_result(f, NULL), ==, -ECANCELED);
+        plait_free(f);
+        if (i == TURNS / 10)
+            before = resident_kib();
+    }
+    long more = resident_kib() - before;
+    check_say("%ld KiB more", more);
+    if (!getenv("PLAIT_SANITIZER")) // which keeps what is freed
+        CHECK_INT(more, <, 4096);
+    for (int i = 0; i < 10 * WAITING; i++) { // those whose deadline passes
+        CHECK_INT(plait_submit_with(ex, &f, add, &ones, .deadline = plait_after(PLAIT_MILLISECOND)),
+                  ==, 0);
+        CHECK_INT(plait_result(f, NULL), ==, -ETIMEDOUT);
+        plait_free(f);
+    }
+    CHECK_INT(plait_cancel(busy), ==, 0);
+    CHECK_INT(plait_result(busy, NULL), ==, -ECANCELED);
+    plait_free(busy);
+    for (int i = 0; i < WAITING; i++) {
+        CHECK_INT(plait_result(waiting[i], NULL), ==, 0);
+        plait_free(waiting[i]);
+    }
+    plait_shared_free((void *)begun);
     close_processes(ex);
 }
