@@ -7,6 +7,7 @@
 // ordered output a slow input holds up the results behind it.
 #include "work.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -187,8 +188,8 @@ static void explain(const struct work *w, struct entry *e, int code)
         text_printf(&e->outcome.why, "no result within %s", w->options->timeout_text);
     else if (record && record->reason != PLAIT_REASON_NONE)
         text_puts(&e->outcome.why, record->message);
-    else
-        text_puts(&e->outcome.why, strerror(-code));
+    else // a task's own may be any number
+        text_puts(&e->outcome.why, code < -INT_MAX ? plait_strerror(code) : strerror(-code));
 }
 
 static void settle(struct work *w, struct entry *e)

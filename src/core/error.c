@@ -2,13 +2,15 @@
 // error.c - failures in words: the sentence of a code, and the record of a future.
 #include "core/future.h"
 #include "core/lock.h"
+#include <limits.h>
 #include <plait/base.h>
 #include <stdio.h>
 #include <string.h>
 
 const char *plait_strerror(int error)
 {
-    switch (error < 0 ? -error : 0) {
+    const int number = error >= 0 ? 0 : error > -INT_MAX ? -error : INT_MAX; // a task's may be any
+    switch (number) {
     case 0:
         return "success";
     case ECANCELED:
@@ -28,7 +30,7 @@ const char *plait_strerror(int error)
     case ENODATA:
         return "the end came in the middle of an item";
     default: {
-        const char *text = strerrordesc_np(-error);
+        const char *text = strerrordesc_np(number);
         return text ? text : "unknown error";
     }
     }

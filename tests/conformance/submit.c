@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Submit and result: arguments and results of every shape, codes, repetition, and the error record.
+#include <limits.h>
 #include <pthread.h>
 #include <stdalign.h>
 #include <stdio.h>
@@ -37,7 +38,7 @@ CONFORM(argument_is_copied)
 
 CONFORM(codes_are_the_tasks_own)
 {
-    static const int codes[] = { 0, 1, 7, 4095, -1, -EINVAL, -ENOENT, -4095 };
+    static const int codes[] = { 0, 1, 7, 4095, -1, -EINVAL, -ENOENT, -4095, INT_MAX, INT_MIN };
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
         plait_future *f;
         int out = 12345;
@@ -45,6 +46,8 @@ CONFORM(codes_are_the_tasks_own)
         CHECK_INT(plait_result(f, &out), ==, codes[i]);
         CHECK_INT(out, ==, codes[i] < 0 ? 12345 : codes[i]); // untouched on failure
         CHECK((plait_error(f) != NULL) == (codes[i] < 0));
+        if (codes[i] == INT_MIN) // no errno, and without a negative
+            CHECK(strstr(plait_error(f)->message, "unknown error"));
         plait_free(f);
     }
 }
