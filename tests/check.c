@@ -9,6 +9,7 @@
 // killed. Output goes to a memfd instead of a pipe: no reader is needed, and a stray cannot keep it
 // open.
 #include "check.h"
+#include "lib/place.h"
 #include "lib/processes.h"
 
 #include <errno.h>
@@ -300,6 +301,7 @@ static struct result run(const struct check_test *t)
     sigaddset(&chld, SIGCHLD);
     sigprocmask(SIG_BLOCK, &chld, &mask);
     fflush(NULL);
+    check_place_begin();
     pid_t runner = getpid(), pid = fork();
     if (pid == 0)
         child(t, out, runner, &mask);
@@ -318,6 +320,7 @@ static struct result run(const struct check_test *t)
         }
     }
     sigprocmask(SIG_SETMASK, &mask, NULL);
+    check_place_end();
     if (r.outcome == FAILED)
         show_output(out);
     close(out);
@@ -339,7 +342,9 @@ static int run_all(char **names, int n, bool forked)
         if (!wanted(t, names, n))
             continue;
         if (!forked) {
+            check_place_begin();
             t->fn();
+            check_place_end();
             count[PASSED]++;
             continue;
         }

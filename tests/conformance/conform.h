@@ -101,9 +101,6 @@ struct holdings {
 };
 struct holdings holdings_now(void);
 
-/* For the files of a test: in memory where that is possible. A disk takes much longer. */
-const char *scratch_directory(void);
-
 /* Fails unless descriptors, threads and children are as before; waits a moment for exits that are
  * under way. */
 void holdings_check(const struct holdings *before);

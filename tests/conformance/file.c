@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "conformance/tasks.h"
+#include "lib/place.h"
 
 static void make_file(const char *path)
 {
@@ -20,7 +21,7 @@ static void make_file(const char *path)
 // A directory of this check's own. Removed by remove_tree().
 static const char *make_place(char path[64])
 {
-    CHECK_INT(snprintf(path, 64, "%s/plait-file-XXXXXX", scratch_directory()), <, 64);
+    CHECK_INT(snprintf(path, 64, "%s/file-XXXXXX", check_fast_place()), <, 64);
     CHECK(mkdtemp(path) != NULL);
     return path;
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "conformance/tasks.h"
+#include "lib/place.h"
 
 static void make_pair(int pair[2])
 {
@@ -78,7 +79,7 @@ static void files(void)
 static void opening(void)
 {
     char path[64], byte;
-    snprintf(path, sizeof path, "/tmp/plait-io-open-%d-%p", getpid(), (void *)path);
+    snprintf(path, sizeof path, "%s/%d-%p", check_place(), getpid(), (void *)path);
     int fd = plait_io_open(path, O_RDWR | O_CREAT | O_EXCL, 0640);
     CHECK(fd >= 0);
     CHECK_INT(fcntl(fd, F_GETFD) & FD_CLOEXEC, !=, 0);

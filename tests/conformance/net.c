@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "conformance/tasks.h"
+#include "lib/place.h"
 
 // ---- text --------------------------------------------------------------------------------------
 
@@ -249,7 +250,7 @@ static void unix_paths(void)
     plait_executor *ex = conform_here();
     char path[64];
     (void)ex;
-    snprintf(path, sizeof path, "/tmp/plait-net-%d-%p", getpid(), (void *)path);
+    snprintf(path, sizeof path, "%s/%d-%p", check_place(), getpid(), (void *)path);
     int listener = plait_net_listen(path);
     CHECK_INT(listener, >=, 0);
     check_connection(listener, plait_net_connect(path));

@@ -2,6 +2,7 @@
 // The program's file is replaced by another one while it runs: workers and zygotes that are started
 // later are of the program that runs.
 #include "faults/lib/faults.h"
+#include "lib/place.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -51,6 +52,7 @@ static int add_many(plait_executor *ex, int strike)
 {
     static plait_future *f[TASKS];
     int lost = 0;
+    CHECK_INT(strike, >, 1);
     for (int i = 0; i < TASKS; i++) {
         CHECK_INT(plait_submit(ex, &f[i], add, { i, 1 }), ==, 0);
         if (i == TASKS / 2)
@@ -106,12 +108,11 @@ TEST(in_a_copy)
 
 static void replaced(enum plait_start_method how)
 {
-    char path[] = "/tmp/plait-replaced-XXXXXX", number[8];
-    int fd = mkstemp(path), status;
-    CHECK(fd >= 0);
-    close(fd);
-    CHECK_INT(chmod(path, 0700), ==, 0);
+    char path[96], number[8];
+    int status;
+    snprintf(path, sizeof path, "%s/copy", check_place());
     copy_file("/proc/self/exe", path);
+    CHECK_INT(chmod(path, 0700), ==, 0);
     snprintf(number, sizeof number, "%d", (int)how);
     pid_t pid = fork();
     if (pid == 0) {
@@ -121,7 +122,6 @@ static void replaced(enum plait_start_method how)
         _exit(1);
     }
     CHECK_INT(waitpid(pid, &status, 0), ==, pid);
-    unlink(path);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
         SKIP("it cannot be forked");
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)

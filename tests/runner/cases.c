@@ -3,10 +3,14 @@
 #include "check.h"
 
 #include "base/bug.h"
+#include "lib/place.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct pair {
@@ -111,4 +115,15 @@ TEST(bad_stray)
             forever();
         forever();
     }
+}
+
+TEST(bad_files_left, .limit_s = 1)
+{
+    char deep[160], file[192];
+    snprintf(deep, sizeof deep, "%s/deep", check_place());
+    snprintf(file, sizeof file, "%s/file", deep);
+    CHECK(mkdir(deep, 0700) == 0);
+    CHECK(close(open(file, O_CREAT | O_WRONLY, 0600)) == 0);
+    check_say("they are at %s.", check_place());
+    forever();
 }

@@ -7,7 +7,7 @@ unset PLAIT_TEST_TIMEOUT_SCALE # the cases' own limits are what is tested
 RUNNER=$CHECK_DIR/runner
 "${CC:-cc}" -D_GNU_SOURCE -std=gnu17 -I"$PLAIT_SOURCE/src" -I"$PLAIT_SOURCE/tests" \
     "$PLAIT_SOURCE/tests/runner/cases.c" "$PLAIT_SOURCE/tests/check.c" \
-    "$PLAIT_SOURCE/tests/lib/processes.c" -o "$RUNNER" -pthread ||
+    "$PLAIT_SOURCE/tests/lib/place.c" "$PLAIT_SOURCE/tests/lib/processes.c" -o "$RUNNER" -pthread ||
     exit 1
 
 # fails CASE TEXT: the case fails and the output says TEXT
@@ -49,6 +49,11 @@ stray_is_found() {
     fails bad_stray "behind:"
     [ -z "$(pgrep -f "$RUNNER")" ] || fail "the stray is still there"
 }
+files_are_removed() {
+    fails bad_files_left "TIMEOUT after 1 s"
+    place=$(sed -n 's/^they are at \(.*\)\.$/\1/p' out)
+    [ -n "$place" ] && [ ! -e "$place" ] || fail "$place is still there"
+}
 names_select() {
     "$RUNNER" --list | grep -qx bad_hang
     "$RUNNER" 'pass*' | grep -qx "1 passed, 0 failed, 0 skipped"
@@ -64,5 +69,6 @@ t thread_may_fail
 t deaths_are_told
 t hang_is_killed
 t stray_is_found
+t files_are_removed
 t names_select
 finish

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The layers of a sandbox, each seen from outside or with the others out of its way; what may be
 // read; and that an executor does not open where the kernel refuses a part.
+#include "lib/place.h"
 #include "sandbox/box.h"
 
 #include <arpa/inet.h>
@@ -279,8 +280,8 @@ static char directory[64];
 
 static void make_files(void)
 {
-    snprintf(directory, sizeof directory, "/tmp/plait-sandbox-XXXXXX");
-    CHECK(mkdtemp(directory));
+    snprintf(directory, sizeof directory, "%s/files", check_place());
+    CHECK(mkdir(directory, 0755) == 0);
     const char *const names[] = { "open", "open/file", "closed", "closed/file", "single", NULL };
     CHECK(chdir(directory) == 0);
     for (int i = 0; names[i]; i++) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // loop.c - every operation of the event loop, alone, many at once, and together on one descriptor.
 #include "loop_both.h"
+#include "lib/place.h"
 
 // ---- every operation
 
@@ -332,9 +333,8 @@ BOTH(poll_events)
 
 BOTH(files)
 {
-    char dir[] = "/tmp/plait-loop-XXXXXX", path[64], buf[32] = { 0 };
-    CHECK(mkdtemp(dir) != NULL);
-    snprintf(path, sizeof path, "%s/file", dir);
+    char path[96], buf[32] = { 0 };
+    snprintf(path, sizeof path, "%s/file", check_place());
     struct probe o = PROBE(.code = PL_OP_OPENAT, .fd = AT_FDCWD, .path = path,
                            .flags = O_RDWR | O_CREAT | O_CLOEXEC, .mode = 0600);
     int fd = (int)run(&o);
@@ -372,7 +372,6 @@ BOTH(files)
     o.op.flags = O_RDONLY | O_DIRECTORY;
     CHECK_INT(run(&o), ==, -ENOTDIR);
     unlink(path);
-    rmdir(dir);
     o.op.flags = O_RDONLY;
     CHECK_INT(run(&o), ==, -ENOENT);
 }

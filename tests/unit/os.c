@@ -2,6 +2,7 @@
 // os.c - the small doors to the kernel: clock, futex, threads, CPUs,
 // random bytes, faults, and operations without a loop.
 #include "check.h"
+#include "lib/place.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -198,13 +199,11 @@ TEST(cpu_affinity)
     CHECK_INT(pl_cpu_count(), ==, 1);
 }
 
-static char tree[] = "/tmp/plait-os-XXXXXX";
-
 static void put_file(const char *path, const char *text)
 {
     char full[512];
-    snprintf(full, sizeof full, "%s%s", tree, path);
-    for (char *slash = full + strlen(tree) + 1; (slash = strchr(slash, '/')); slash++) {
+    snprintf(full, sizeof full, "%s%s", check_place(), path);
+    for (char *slash = full + strlen(check_place()) + 1; (slash = strchr(slash, '/')); slash++) {
         *slash = '\0';
         mkdir(full, 0755);
         *slash = '/';
@@ -215,18 +214,11 @@ static void put_file(const char *path, const char *text)
     fclose(f);
 }
 
-static void remove_tree(void)
-{
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", tree);
-    CHECK_INT(system(command), ==, 0);
-}
-
 #define V2_MOUNT "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n"
 
 TEST(cgroup_v2)
 {
-    CHECK(mkdtemp(tree) != NULL);
+    const char *tree = check_place();
     CHECK_INT(pl_cpu_cgroup_limit(tree), ==, 0); // nothing there
     put_file("/proc/self/mountinfo", V2_MOUNT);
     put_file("/proc/self/cgroup", "0::/system.slice/a.service\n");
@@ -241,13 +233,12 @@ TEST(cgroup_v2)
     CHECK_INT(pl_cpu_cgroup_limit(tree), ==, 1);
     put_file("/sys/fs/cgroup/system.slice/a.service/cpu.max", "garbage\n");
     CHECK_INT(pl_cpu_cgroup_limit(tree), ==, 4);
-    remove_tree();
 }
 
 // In a container the path lies outside what is mounted: the mount's root is its own group.
 TEST(cgroup_v2_in_a_container)
 {
-    CHECK(mkdtemp(tree) != NULL);
+    const char *tree = check_place();
     put_file("/proc/self/cgroup", "0::/docker/0123\n");
     put_file("/proc/self/mountinfo",
              "30 24 0:26 /docker/0123 /sys/fs/cgroup ro - cgroup2 cgroup rw\n");
@@ -255,12 +246,11 @@ TEST(cgroup_v2_in_a_container)
     CHECK_INT(pl_cpu_cgroup_limit(tree), ==, 3);
     put_file("/proc/self/mountinfo", V2_MOUNT); // and where the path is not even below the mount
     CHECK_INT(pl_cpu_cgroup_limit(tree), ==, 3);
-    remove_tree();
 }
 
 TEST(cgroup_v1)
 {
-    CHECK(mkdtemp(tree) != NULL);
+    const char *tree = check_place();
     put_file("/proc/self/cgroup", "9:cpuset:/x\n4:cpu,cpuacct:/user/1\n1:name=systemd:/\n0::/\n");
     put_file("/proc/self/mountinfo",
              "33 32 0:30 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n"
@@ -271,7 +261,6 @@ TEST(cgroup_v1)
     put_file("/sys/fs/cgroup/cpu,cpuacct/user/cpu.cfs_quota_us", "250000\n");
     put_file("/sys/fs/cgroup/cpu,cpuacct/user/cpu.cfs_period_us", "100000\n");
     CHECK_INT(pl_cpu_cgroup_limit(tree), ==, 3);
-    remove_tree();
 }
 
 // ---- random bytes, allocation, faults

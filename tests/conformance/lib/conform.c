@@ -263,11 +263,6 @@ static int count_mappings(void)
     return n;
 }
 
-const char *scratch_directory(void)
-{
-    return access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : "/tmp";
-}
-
 struct holdings holdings_now(void)
 {
     return (struct holdings){
