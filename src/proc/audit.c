@@ -137,8 +137,11 @@ static void audit_hand(struct pl_hand *h)
         pl_channel_listen(h->channel, h->pool->listener);
     (void)pl_channel_take_asleep(h->channel);
     pl_futex_wake_shared(&h->channel->asleep, 1);
-    if (pl_doorbell_ring(h->doorbell) == -EPIPE)
-        pl_hand_closed(h);
+    if (pl_doorbell_ring(h->doorbell) == -EPIPE) {
+        pl_hand_receive(h, PL_ALL_MESSAGES); // one that retires shuts its door, and says so first
+        if (!h->retiring)
+            pl_hand_closed(h);
+    }
 }
 
 bool pl_audit_answer(struct pl_hand *h, const struct pl_message *m)

@@ -195,6 +195,59 @@ TEST(an_end_is_seen_while_another_computes, .limit_s = 60)
     close_processes(ex);
 }
 
+// ---- a worker that retires, and a task that runs on in it
+
+static int stay_large(const void *in, void *out)
+{
+    static char *volatile kept;
+    const size_t bytes = (size_t)64 << 20;
+    (void)in, (void)out;
+    kept = malloc(bytes);
+    if (!kept)
+        return -ENOMEM;
+    memset(kept, 1, bytes);
+    return 0;
+}
+PLAIT_TASK(stay_large, void, void);
+
+static int doze_until(const flag *set, void *out)
+{
+    (void)out;
+    while (!atomic_load(*set)) {
+        int e = plait_sleep(PLAIT_MILLISECOND);
+        if (e < 0)
+            return e;
+    }
+    return 0;
+}
+PLAIT_TASK(doze_until, flag, void);
+
+TEST(what_runs_in_a_worker_that_retires_runs_to_its_end)
+{
+    plait_executor *ex;
+    plait_future *stays, *f;
+    flag set = plait_shared_new(_Atomic int, 1);
+    CHECK(set);
+    CHECK_INT(plait_open(&ex, PLAIT_PROCESSES, .workers = 1, .tasks_per_worker = 2, .notice = hush,
+                         .worker = PLAIT_WORKER(.resident_max_bytes = 32 << 20)),
+              ==, 0);
+    CHECK_INT(plait_submit(ex, &stays, doze_until, { set }), ==, 0);
+    CHECK_INT(plait_submit(ex, &f, stay_large, { 0 }), ==, 0);
+    CHECK_INT(plait_result(f, NULL), ==, 0);
+    plait_free(f);
+    CHECK_INT(plait_submit(ex, &f, where, { 0 }), ==, 0); // for the next worker
+    sleep_ms(1000);                                       // a few looks of the audit
+    CHECK(!plait_done(f));
+    atomic_store(set, 1);
+    if (plait_result(stays, NULL) < 0)
+        FAIL("%s", plait_error(stays)->message);
+    CHECK_INT(plait_result(f, NULL), ==, 0);
+    plait_free(stays);
+    plait_free(f);
+    plait_shared_free((void *)set);
+    close_processes(ex);
+}
+
 // ---- a worker that is about to be killed, and a large argument on its way to it
 
 #define LARGE ((size_t)200 << 20)
