@@ -181,14 +181,17 @@ PLAIT_API int plait_actor_start_with(plait_actor **ret, plait_supervisor *s,
  * -EPIPE       it was stopped, or has returned and is over
  * -EOWNERDEAD  it has failed and is over; plait_actor_info() says why
  * -EINVAL      it has no channel in
+ * -ENOTRECOVERABLE  a wild task has written over where its channel is: until its next life, or over
+ *              the channel: for ever
  * While it is dead, and will live again, its messages wait. Suspends a fiber, blocks a thread;
  * anywhere in the program and its workers. try: -EAGAIN when it is full. */
 PLAIT_API int plait_actor_put(plait_actor *a, const void *message);
 PLAIT_API int plait_actor_try_put(plait_actor *a, const void *message);
 
 /* Takes the oldest message of its channel out, which all who call it share: as plait_shared_get(),
- * with -EPIPE and -EOWNERDEAD as above, once what is there has been taken. Suspends a fiber, blocks
- * a thread; anywhere in the program and its workers. try: -EAGAIN when it is empty. */
+ * with -EPIPE, -EOWNERDEAD and -ENOTRECOVERABLE as above, once what is there has been taken.
+ * Suspends a fiber, blocks a thread; anywhere in the program and its workers. try: -EAGAIN when it
+ * is empty. */
 PLAIT_API int plait_actor_get(plait_actor *a, void *message);
 PLAIT_API int plait_actor_try_get(plait_actor *a, void *message);
 

@@ -14,6 +14,8 @@
 // -ECANCELED suspends a fiber and blocks a thread; the others never suspend. It waits while
 // another's call is at work, which copies a value at most, and ends early with -ECANCELED or
 // -ETIMEDOUT when the caller's scope is cancelled or its deadline passes: then nothing was done.
+// A map leads from pointer to pointer through the heap: a task that writes over one of them ends
+// whoever follows it, the program too.
 // -ENOTSUP: this process has no part in the heap. -ENOMEM, -EAGAIN: this process lacks the memory
 // or the thread to wait with.
 #ifndef PLAIT_SHARED_MAP_H

@@ -19,6 +19,12 @@
 // and then the caller holds nothing, and nothing was put or taken. -ENOTSUP: this process has no
 // part in the heap. -ENOMEM, -EAGAIN: this process lacks the memory or the thread to wait with.
 //
+// All of it lies where a task that writes past its own memory may write. A channel withstands that:
+// what does not fit its seal is never followed, and fails with -ENOTRECOVERABLE; its values may be
+// lost or wrong. A mutex does not: whoever locks it may find it held by nobody for ever, for which
+// there are deadlines, and who unlocks what was overwritten is told of a bug. Nothing here keeps an
+// enemy off, who belongs into a sandbox without the shared heap (<plait/sandbox.h>).
+//
 // Atomics need nothing of plait: C's and C++'s work in the shared heap, since they are free of
 // locks.
 #ifndef PLAIT_SHARED_SYNC_H
@@ -77,22 +83,24 @@ PLAIT_API int plait_shared_channel_new(plait_shared_channel **ret, size_t value_
 PLAIT_API void plait_shared_channel_free(plait_shared_channel *c);
 
 /* Puts a copy of *value, waiting while it is full: 0, -EPIPE (closed), -ECANCELED, -ETIMEDOUT,
- * -ENOTSUP, -ENOMEM, -EAGAIN. A process that dies in it has put the value whole, or not.
+ * -ENOTSUP, -ENOMEM, -EAGAIN, -ENOTRECOVERABLE (overwritten: free it). A process that dies in it
+ * has put the value whole, or not.
  * Suspends a fiber, blocks a thread. */
 PLAIT_API int plait_shared_put(plait_shared_channel *c, const void *value);
 
 /* Takes the oldest value, waiting while it is empty: 0, -EPIPE (closed and drained), -ECANCELED,
- * -ETIMEDOUT, -ENOTSUP, -ENOMEM, -EAGAIN. Suspends a fiber, blocks a thread. */
+ * -ETIMEDOUT, -ENOTSUP, -ENOMEM, -EAGAIN, -ENOTRECOVERABLE (overwritten). Suspends a fiber, blocks
+ * a thread. */
 PLAIT_API int plait_shared_get(plait_shared_channel *c, void *value);
 
 /* As plait_shared_put() and plait_shared_get(), but -EAGAIN when it is full, or empty. Another's
- * call may have to end first: suspends a fiber, blocks a thread, for as long as a value is
- * copied. */
+ * call may have to end first: suspends a fiber, blocks a thread, for as long as a value is copied,
+ * or its process stopped; no cancel and no deadline ends that. */
 PLAIT_API int plait_shared_try_put(plait_shared_channel *c, const void *value);
 PLAIT_API int plait_shared_try_get(plait_shared_channel *c, void *value);
 
-/* No more puts; gets drain what is there. Repeatable. 0, -ENOTSUP. May suspend a fiber and block a
- * thread, as plait_shared_try_put(). */
+/* No more puts; gets drain what is there. Repeatable. 0, -ENOTSUP, -ENOTRECOVERABLE. May suspend a
+ * fiber and block a thread, as plait_shared_try_put(). */
 PLAIT_API int plait_shared_channel_close(plait_shared_channel *c);
 
 /* Values that are in it now. Never suspends. */

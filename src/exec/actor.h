@@ -9,7 +9,8 @@
  *
  *       shared heap    struct plait_actor: the two channels, and what the living life says of
  *                      itself. All processes see it. What a wild task writes there harms the actor
- *                      and those who talk to it, who follow the pointers to its channels.
+ *                      until its next life: who talks to it looks whether what the pointers lead
+ *                      to is a channel.
  *       supervisor     an executor of one event loop, and in it one fiber for each actor: it
  *                      submits a life, waits for its end or for an order, decides, begins again.
  *                      All decisions are its own, on one thread, from memory of this process.
@@ -82,6 +83,7 @@ struct pl_watched {
     struct plait_actor_options options;
     char name[PL_ACTOR_NAME];
     plait_shared_channel *in, *out;
+    size_t message_bytes;
     plait_channel *orders;  /* holds one value: look at what is below; the first: it has begun */
     plait_event go;         /* to the fiber: its first life has begun, or it is stillborn */
     plait_future *watching; /* the fiber's; its code is the actor's */
@@ -107,6 +109,9 @@ struct pl_watched {
 int pl_actor_new(plait_actor **ret, const struct plait_actor_type *type, size_t in_capacity,
                  size_t out_capacity);
 void pl_actor_free(plait_actor *a);
+
+/* Before a life: the seat leads where it should, whatever the last one has written there. */
+void pl_actor_mend(struct pl_watched *w);
 
 /* Whether the living life gets on, or waits for what is not there: if not it only works, or is
  * stopped. */

@@ -12,10 +12,15 @@ static int channel_new(plait_shared_channel **ret, size_t bytes, size_t capacity
     return bytes == 0 ? 0 : plait_shared_channel_new(ret, bytes, capacity);
 }
 
+static size_t slot_at(void)
+{
+    return (sizeof(plait_actor) + 15) & ~(size_t)15;
+}
+
 int pl_actor_new(plait_actor **ret, const struct plait_actor_type *type, size_t in_capacity,
                  size_t out_capacity)
 {
-    size_t head = (sizeof(plait_actor) + 15) & ~(size_t)15, bytes;
+    size_t head = slot_at(), bytes;
     int e = pl_arena_open();
     if (e < 0)
         return e;
@@ -45,6 +50,15 @@ void pl_actor_free(plait_actor *a)
     plait_shared_free(a);
 }
 
+void pl_actor_mend(struct pl_watched *w)
+{
+    struct plait_seat *s = &w->actor->seat;
+    s->in = w->in;
+    s->out = w->out;
+    s->message_bytes = w->message_bytes;
+    s->slot = (char *)w->actor + slot_at();
+}
+
 // ---- everybody else's side
 
 // A channel that is closed because its actor has failed is another matter than one that was
@@ -54,24 +68,40 @@ static int told(const plait_actor *a, int e)
     return e == -EPIPE && atomic_load(&a->failed) ? -EOWNERDEAD : e;
 }
 
+// The channel that stands there: a wild task may have written something else.
+static int find(plait_shared_channel *const *at, plait_shared_channel **ret)
+{
+    plait_shared_channel *c = *(plait_shared_channel *const volatile *)at; // one copy
+    *ret = c;
+    return !c ? -EINVAL : pl_shared_is_channel(c) ? 0 : -ENOTRECOVERABLE;
+}
+
 int plait_actor_put(plait_actor *a, const void *message)
 {
-    return a->seat.in ? told(a, plait_shared_put(a->seat.in, message)) : -EINVAL;
+    plait_shared_channel *in;
+    int e = find(&a->seat.in, &in);
+    return e < 0 ? e : told(a, plait_shared_put(in, message));
 }
 
 int plait_actor_try_put(plait_actor *a, const void *message)
 {
-    return a->seat.in ? told(a, plait_shared_try_put(a->seat.in, message)) : -EINVAL;
+    plait_shared_channel *in;
+    int e = find(&a->seat.in, &in);
+    return e < 0 ? e : told(a, plait_shared_try_put(in, message));
 }
 
 int plait_actor_get(plait_actor *a, void *message)
 {
-    return a->seat.out ? told(a, plait_shared_get(a->seat.out, message)) : -EINVAL;
+    plait_shared_channel *out;
+    int e = find(&a->seat.out, &out);
+    return e < 0 ? e : told(a, plait_shared_get(out, message));
 }
 
 int plait_actor_try_get(plait_actor *a, void *message)
 {
-    return a->seat.out ? told(a, plait_shared_try_get(a->seat.out, message)) : -EINVAL;
+    plait_shared_channel *out;
+    int e = find(&a->seat.out, &out);
+    return e < 0 ? e : told(a, plait_shared_try_get(out, message));
 }
 
 // ---- the actor's side

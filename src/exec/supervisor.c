@@ -116,8 +116,7 @@ static void watched_free(struct pl_watched *w)
     plait_free(w->watching);
     plait_channel_free(w->orders);
     if (w->actor) {
-        w->actor->seat.in = w->in; // whatever a life has written there
-        w->actor->seat.out = w->out;
+        pl_actor_mend(w);
         pl_actor_free(w->actor);
     }
     pl_free_mem(w->argument);
@@ -155,6 +154,7 @@ static int watched_new(struct pl_watched **ret, plait_supervisor *s,
         return e;
     }
     w->owner = pl_arena.me;
+    w->message_bytes = type->in_bytes;
     w->in = w->actor->seat.in;
     w->out = w->actor->seat.out;
     plait_seat *seat = &w->actor->seat;

@@ -77,6 +77,7 @@ static struct order order(struct pl_watched *w)
 
 int pl_actor_begin_life(struct pl_watched *w)
 {
+    pl_actor_mend(w);
     atomic_fetch_add(&w->actor->seat.life, 1);
     w->began = pl_now();
     return plait_submit_task(w->s->ex, &w->life, w->task, w->argument, NULL);

@@ -112,12 +112,26 @@ static uint32_t held_word(const plait_shared_mutex *m)
     return w;
 }
 
-void plait_shared_mutex_unlock(plait_shared_mutex *m)
+static void give_back(plait_shared_mutex *m, uint32_t to)
 {
-    uint32_t to = held_word(m) & UNSETTLED;
     uint32_t old = __atomic_exchange_n(&m->private_, to, __ATOMIC_SEQ_CST);
     if (old & WAITERS)
         pl_shared_wake(&m->private_, to ? PL_WAKE_ALL : PL_WAKE_ONE);
+}
+
+void plait_shared_mutex_unlock(plait_shared_mutex *m)
+{
+    give_back(m, held_word(m) & UNSETTLED);
+}
+
+void pl_shared_unlock(plait_shared_mutex *m)
+{
+    give_back(m, 0);
+}
+
+void pl_shared_settle(plait_shared_mutex *m)
+{
+    __atomic_fetch_and(&m->private_, ~UNSETTLED, __ATOMIC_SEQ_CST);
 }
 
 int plait_shared_mutex_consistent(plait_shared_mutex *m)

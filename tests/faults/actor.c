@@ -173,6 +173,18 @@ TEST(with_its_seat_ruined)
     leave(&st);
 }
 
+TEST(after_its_seat_was_ruined)
+{
+    struct stage st;
+    STAGE(&st, 1, &(struct start){ 0 });
+    tell(st.a, DIE_WILD, 1);
+    while (info(st.a).lives < 2)
+        plait_sleep(PLAIT_MILLISECOND);
+    tell(st.a, ECHO, 2);
+    expect(st.a, 2);
+    leave(&st);
+}
+
 TEST(while_it_is_idle)
 {
     struct stage st;

@@ -380,6 +380,9 @@ static void *model_alloc(size_t bytes)
 #define pl_shared_await_uninterrupted model_shared_await_uninterrupted
 #define pl_shared_wake_everybody      model_shared_wake_everybody
 #define pl_shared_lock_again          model_shared_lock_again
+#define pl_shared_unlock              model_shared_unlock
+#define pl_shared_settle              model_shared_settle
+#define pl_shared_is_channel          model_shared_is_channel
 #define plait_shared_mutex_lock       model_mutex_lock
 #define plait_shared_mutex_trylock    model_mutex_trylock
 #define plait_shared_mutex_unlock     model_mutex_unlock
@@ -403,6 +406,7 @@ static void *model_alloc(size_t bytes)
 #define pl_buffers_repair(dead)                              ((void)(dead))
 #define pl_part_alloc(bytes)                                 model_alloc(bytes)
 #define plait_shared_free(block)                             ((void)(block))
+#define plait_shared_has(p)                                  ((void)(p), true)
 #define pl_lock(l)                                           model_lock(l)
 #define pl_unlock(l)                                         model_unlock(l)
 #define pl_park_also(word, expect, also, until, what)        model_park(word, expect, also, until)
