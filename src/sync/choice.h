@@ -53,12 +53,15 @@ static inline bool pl_choice_swap(struct pl_choice *c, uint32_t from, uint32_t t
     return atomic_compare_exchange_strong(&c->chosen, &from, to);
 }
 
-/* OPEN -> index. False when it is decided or withdrawn. */
+/* OPEN -> index. False when it is decided or withdrawn. What the swap has met says so, not another
+ * look: a choice that was BUSY may be OPEN by then. */
 static inline bool pl_choose(struct pl_choice *c, uint32_t index)
 {
-    while (!pl_choice_swap(c, PL_CHOICE_OPEN, index)) {
-        if (atomic_load(&c->chosen) != PL_CHOICE_BUSY)
+    uint32_t met = PL_CHOICE_OPEN;
+    while (!atomic_compare_exchange_strong(&c->chosen, &met, index)) {
+        if (met != PL_CHOICE_BUSY)
             return false;
+        met = PL_CHOICE_OPEN;
         pl_relax();
     }
     return true;
