@@ -122,12 +122,10 @@ struct plait_worker_options {
     const struct plait_task *finalizer;   /* of PLAIT_TASK(fn, void, ...): run in a worker that is
                                              not killed, after its last task; within grace_ns */
 
-    uint64_t tasks_max; /* a worker that ran so many is replaced: it is given nothing more,
-                                    and ends when what it runs beside has ended. So with
-                                    tasks_per_worker a task that runs for long, or an actor, keeps
-                                    the other places of such a worker empty meanwhile */
-    uint64_t
-        resident_max_bytes; /* one that keeps more memory resident after a task is replaced, too;
+    uint64_t tasks_max;          /* a worker that ran so many is replaced: it takes no more, and
+                                    ends with what runs beside. With tasks_per_worker a task that
+                                    runs for long, or an actor, keeps its other places empty then */
+    uint64_t resident_max_bytes; /* the same for one that keeps more memory resident after a task;
                                     looked at after every task, but at most every millisecond */
     uint64_t memory_limit_bytes; /* RLIMIT_AS: what a worker may map beyond what it starts with */
     uint64_t cpu_limit_s;        /* RLIMIT_CPU: of its whole life; SIGXCPU at the limit */
