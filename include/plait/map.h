@@ -59,8 +59,8 @@ struct plait_item {
     const struct plait_error *error; /* its record, or NULL; valid as long as out */
 };
 
-/* Opens a stream; plait_stream_open() fills the options by name. 0, -ENOMEM, or -EINVAL: retry_ns
- * is negative. Never suspends. */
+/* Opens a stream; plait_stream_open() fills the options by name. 0, -ENOMEM, or -EINVAL: a
+ * duration is negative. Never suspends. */
 PLAIT_API int plait_stream_open_task(plait_stream **ret, plait_executor *ex,
                                      const struct plait_task *task,
                                      const struct plait_stream_options *options);

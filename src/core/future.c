@@ -284,15 +284,18 @@ static int read_options(const struct plait_executor *ex, const struct plait_subm
     if (!PRIORITY_FITS(o.priority))
         return pl_fail(-EINVAL, "the priority %d is not between %d and %d", o.priority,
                        PLAIT_PRIORITY_LOWEST, PLAIT_PRIORITY_HIGHEST);
-    if (o.retry_ns < 0)
-        return pl_fail(-EINVAL, "retry_ns is negative");
+    if (o.deadline < 0 || o.timeout_ns < 0 || o.retry_ns < 0)
+        return pl_fail(-EINVAL, "%s is negative",
+                       o.deadline < 0     ? "the deadline"
+                       : o.timeout_ns < 0 ? "timeout_ns"
+                                          : "retry_ns");
     if (o.priority != 0 && !ex->ops->priorities)
         return pl_fail(-ENOTSUP,
                        "the executor `%s` has no priorities: it starts tasks at once, or steals "
                        "them in an order of its own",
                        ex->name);
     ret->deadline = o.deadline;
-    ret->timeout_ns = o.timeout_ns > 0 ? o.timeout_ns : 0;
+    ret->timeout_ns = o.timeout_ns;
     ret->priority = o.priority;
     ret->retries = o.retries;
     ret->retry_ns = o.retry_ns > 0 ? o.retry_ns : RETRY_NS;

@@ -55,7 +55,7 @@ int plait_stream_open_task(plait_stream **ret, plait_executor *ex, const struct 
     memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
     if (!o.next)
         PL_BUG("plait_stream_open() needs .next, which produces the inputs");
-    if (o.retry_ns < 0)
+    if (o.retry_ns < 0 || o.timeout_ns < 0)
         return -EINVAL;
     if (o.window == 0)
         o.window = default_window(ex);
