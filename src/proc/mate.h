@@ -38,6 +38,7 @@ struct pl_delivery {
 // What a dispatcher runs.
 struct pl_serving {
     _Atomic uint32_t slot; // or PL_NOBODY; | PL_BUSY
+    bool began;            // the task's function was called
     int64_t cpu;           // the thread's CPU clock when it began, or up to a millisecond before
     struct pl_cancel cancel;
     struct pl_notify notify;

@@ -194,6 +194,8 @@ bool pl_hand_land(struct pl_hand *h, struct pl_flight *fl, struct pl_after *afte
         memcpy(&said, s->data, sizeof said);
         f->cpu_ns = said.cpu_ns > 0 ? said.cpu_ns : 0;
         f->peak_kib = said.peak_kib;
+        f->started = said.began != 0;
+        f->pid = f->started ? h->pid : 0;
         pl_ear_keep(h, fl->slot, &said.spoken, f);
     }
     if (cargo) {

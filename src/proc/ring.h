@@ -97,6 +97,7 @@ struct pl_parting {
     uint64_t spoken;   // captured stderr: where the task's words end
     int64_t cpu_ns;    // what the worker has used since the task began
     uint32_t peak_kib; // what has been resident in it at most
+    uint32_t began;    // 0: its deadline had passed, or its argument could not be had
 };
 _Static_assert(sizeof(struct pl_parting) <= PL_INLINE_BYTES, "it fits");
 

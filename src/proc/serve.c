@@ -289,6 +289,7 @@ static int run(struct pl_mate *m, struct pl_serving *v, uint32_t index,
     strand->task = task->name;
     atomic_store_explicit(&w->running, task->name, memory_order_relaxed);
     int code = pl_strand_cancelled(strand);
+    v->began = code == 0;
     if (code == 0 && task->flags & PLAIT_TASK_IS_BYTES)
         code = run_bytes(m, index, task, &in->span);
     else if (code == 0 && in->batch)
@@ -333,7 +334,9 @@ static void part(struct pl_mate *m, const struct pl_serving *v, struct pl_slot *
         m->peak = pl_process_peak();
         m->peak_at = now;
     }
-    struct pl_parting last = { .cpu_ns = m->cpu - v->cpu, .peak_kib = (uint32_t)(m->peak >> 10) };
+    struct pl_parting last = { .cpu_ns = m->cpu - v->cpu,
+                               .peak_kib = (uint32_t)(m->peak >> 10),
+                               .began = v->began };
     if (PL_UNLIKELY(m->stderr_pipe >= 0))
         last.spoken = pl_mate_last_words(m);
     memcpy(s->data, &last, sizeof last);
@@ -344,6 +347,7 @@ void pl_mate_serve(struct pl_mate *m, struct pl_serving *v, uint32_t index)
     struct pl_slot *s = &m->channel->slots[index];
     const struct plait_task *task = s->task < m->task_count ? m->tasks[s->task] : NULL;
     struct argument in;
+    v->began = false;
     // Before it is said to run: should the argument never come, the roll shows it (audit.c).
     int code = open_argument(m, index, &in);
     if (PL_UNLIKELY(in.batch && code == 0))

@@ -307,6 +307,28 @@ TEST(nothing_is_given_to_a_worker_that_will_be_killed, .limit_s = 60)
     plait_shared_free((void *)end_at);
 }
 
+// ---- a deadline that has passed, and a worker that is idle
+
+TEST(a_task_that_is_late_already_never_starts)
+{
+    plait_executor *ex = open_processes(1);
+    plait_future *f;
+    struct plait_nothing none = { 0 };
+    (void)look(ex); // it has a worker that takes at once what it is given
+    CHECK_INT(plait_submit_with(ex, &f, where, &none, .deadline = plait_now()), ==, 0);
+    CHECK_INT(plait_result(f, NULL), ==, -ETIMEDOUT);
+    const struct plait_error *e = plait_error(f);
+    CHECK_INT(e->reason, ==, PLAIT_REASON_DEADLINE);
+    CHECK_INT(e->attempts, ==, 0);
+    CHECK_INT(e->pid, ==, 0);
+    plait_free(f);
+    // A duration that came out below zero is no limit that may be forgotten.
+    CHECK_INT(plait_submit_with(ex, &f, where, &none, .timeout_ns = -1), ==, -EINVAL);
+    CHECK_INT(plait_submit_with(ex, &f, where, &none, .deadline = -1), ==, -EINVAL);
+    CHECK_STR(plait_last_error(), "the deadline is negative");
+    close_processes(ex);
+}
+
 // ---- results that cannot be carried
 
 // A result of so many bytes, where no descriptor is left to carry it by.
