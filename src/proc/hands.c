@@ -244,13 +244,20 @@ void pl_hand_forked(struct pl_pool *p, const struct pl_message *m, int pidfd)
 
 // ---- what comes over its socket
 
+// Where it names a file a missing one is no more than that.
+static const char *words_of(const struct pl_message *m)
+{
+    bool names = m->code == -ENOENT && m->slot != PL_STEP_INITIALIZER;
+    return names ? "there is no such file" : plait_strerror(m->code);
+}
+
 static void unfit(struct pl_hand *h, const struct pl_message *m)
 {
     const char *step = pl_step_text((enum pl_step)m->slot);
     if (m->code > 0) // an initializer's own
         snprintf(h->unfit, sizeof h->unfit, "%s: it returned %d", step, m->code);
     else
-        snprintf(h->unfit, sizeof h->unfit, "%s: %s", step, plait_strerror(m->code));
+        snprintf(h->unfit, sizeof h->unfit, "%s: %s", step, words_of(m));
 }
 
 void pl_hand_closed(struct pl_hand *h)
