@@ -15,6 +15,11 @@
 // others go on. What a dead worker had allocated stays allocated, since others may know it;
 // plait_shared_orphans() lists it. plait_shared_buffer counts references and gives them back.
 //
+// A task that writes where it should not may write here, too. What it can do to channels and actors
+// stands in their headers; a block that it has written over is the business of who uses it; and who
+// allocates or frees in a heap whose own books it has written over may be ended with a sentence.
+// Tasks that handle what nobody trusts have no part in the heap: <plait/sandbox.h>.
+//
 // Up to 64 GiB, or an eighth of the limit on address space (RLIMIT_AS), or PLAIT_SHARED_MIB of the
 // environment; 0 there means none. Memory is taken from the system when it is allocated.
 //

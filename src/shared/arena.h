@@ -50,6 +50,10 @@
  *     4. What is between (a PART outside of a RUN, SEALED, FREEING) names who does it. While that
  *        one lives, only it goes on; when it is dead, the root alone undoes or completes it.
  *
+ *   All of this lies where a wild task may write. What the root does after a death therefore follows
+ *   nothing out of it: a number of a unit is compared with how many there are, which each process
+ *   knows by itself, and what is no block is not freed.
+ *
  *   So a death loses at most the block that it was about to return, or that only it knew; these are
  *   tagged with it, and can be listed (plait_shared_orphans()).
  */
@@ -85,12 +89,11 @@ struct pl_owner {
 #define PL_FREED_HINTS 64
 
 struct pl_arena_head {
-    uint64_t id; // random: that descriptor and message name the same arena
-    uint32_t units;
-    uint32_t root;                                  // its tag
-    _Atomic uint32_t top;                           // units beyond it were never claimed
-    _Atomic uint32_t buffers_top;                   // nor were buffers' records beyond it
-    _Atomic uint32_t buffers_next;                  // hint: the records before it are in use
+    uint64_t id;                   // random: that descriptor and message name the same arena
+    uint32_t root;                 // its tag
+    _Atomic uint32_t top;          // units beyond it were never claimed
+    _Atomic uint32_t buffers_top;  // nor were buffers' records beyond it
+    _Atomic uint32_t buffers_next; // hint: the records before it are in use
     _Atomic uint32_t buffers_freed[PL_FREED_HINTS]; // hints: a free record, + 1; 0: none
     _Atomic uint32_t deaths;                        // of workers; wait.c
     _Atomic uint64_t waiting[PL_ARENA_OWNERS / 64]; // slots of owners that wait for something
@@ -105,6 +108,7 @@ struct pl_arena {
     _Atomic uint32_t *tags;
     char *data;
     size_t bytes;
+    uint32_t unit_count;
     int fd;      // -1 but in the root
     uint32_t me; // this process's tag; 0: a forked copy, which has no part in this one
     bool root;
@@ -151,6 +155,13 @@ static inline _Atomic uint32_t *pl_unit_tags(uint32_t unit)
 static inline bool pl_unit_swap(uint32_t unit, uint64_t from, uint64_t to)
 {
     return atomic_compare_exchange_strong(&pl_arena.units[unit], &from, to);
+}
+
+// The limit of what was ever claimed. Whatever a wild task has written there: a unit that is there.
+static inline uint32_t pl_arena_top(void)
+{
+    uint32_t top = atomic_load(&pl_arena.head->top);
+    return top < pl_arena.unit_count ? top : pl_arena.unit_count;
 }
 
 static inline uint32_t pl_tag_slot(uint32_t tag)
@@ -227,7 +238,7 @@ void pl_shared_reset_waits(void);
 
 // The size class for that many bytes, or -1: it takes a run.
 int pl_arena_slab_class(size_t bytes);
-size_t pl_arena_slab_bytes(unsigned class_);
+size_t pl_arena_slab_bytes(unsigned class_); // 0: there is no such class
 
 // NULL when memory is short. Its tag will be `tag`.
 void *pl_arena_slab_take(unsigned class_, uint32_t tag);
@@ -261,6 +272,9 @@ void *pl_part_alloc(size_t bytes);
 // Says that the block, which is allocated and not being freed, is a part, or (0) no part, of this
 // process.
 void pl_block_mark(void *block, uint32_t mark);
+
+// Whether p, which may be anything, is a block that is in use.
+bool pl_block_is(const void *p);
 
 // ---- buffer.c
 

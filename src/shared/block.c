@@ -47,7 +47,7 @@ bool plait_shared_has(const void *p)
 {
     // A process that never opened the heap has no pointer into it.
     uintptr_t at = (uintptr_t)p, data = (uintptr_t)pl_arena.data;
-    return pl_arena.head && at >= data && at - data < pl_arena.head->units * PL_UNIT_BYTES;
+    return pl_arena.head && at >= data && at - data < pl_arena.unit_count * PL_UNIT_BYTES;
 }
 
 // The unit of a block and its word; ends the process where p can be none.
@@ -96,6 +96,23 @@ size_t plait_shared_bytes(const void *block)
     }
 }
 
+bool pl_block_is(const void *p)
+{
+    if (!plait_shared_has(p))
+        return false;
+    size_t at = (size_t)((const char *)p - pl_arena.data), in_unit = at % PL_UNIT_BYTES;
+    uint32_t unit = (uint32_t)(at / PL_UNIT_BYTES);
+    uint64_t word = atomic_load(&pl_arena.units[unit]);
+    if (pl_unit_kind(word) == PL_UNIT_RUN) {
+        uint32_t n = pl_unit_value(word);
+        return in_unit == 0 && n > 0 && n <= pl_arena.unit_count - unit;
+    }
+    bool slab = pl_unit_kind(word) == PL_UNIT_SLAB || pl_unit_kind(word) == PL_UNIT_SEALED;
+    size_t bytes = slab ? pl_arena_slab_bytes(pl_unit_value(word)) : 0;
+    return bytes > 0 && in_unit % bytes == 0 && in_unit + bytes <= PL_UNIT_BYTES &&
+           atomic_load(&pl_unit_tags(unit)[in_unit / bytes]) != 0;
+}
+
 void pl_block_mark(void *block, uint32_t mark)
 {
     uint64_t word;
@@ -125,7 +142,7 @@ static void visit_slab(uint32_t unit, size_t bytes, visitor *visit, void *arg)
 
 static void visit_all(visitor *visit, void *arg)
 {
-    for (uint32_t u = 0, top = atomic_load(&pl_arena.head->top); u < top; u++) {
+    for (uint32_t u = 0, top = pl_arena_top(); u < top; u++) {
         uint64_t w = atomic_load(&pl_arena.units[u]);
         enum pl_unit_kind kind = pl_unit_kind(w);
         if (kind == PL_UNIT_SLAB || kind == PL_UNIT_SEALED)
@@ -153,7 +170,7 @@ int plait_shared_stats(struct plait_shared_stats *ret)
     if (e < 0)
         return e;
     struct plait_shared_stats s = { .reserved = pl_arena.bytes };
-    s.used = atomic_load(&pl_arena.head->top) * PL_UNIT_BYTES;
+    s.used = pl_arena_top() * PL_UNIT_BYTES;
     visit_all(add_up, &s);
     *ret = s;
     return 0;

@@ -69,7 +69,7 @@ static bool change(_Atomic uint32_t *word, uint32_t from, uint32_t to)
 
 static uint32_t record_count(void)
 {
-    return pl_arena.head->units / PL_BUFFER_UNITS;
+    return pl_arena.unit_count / PL_BUFFER_UNITS;
 }
 
 static bool claim_this(uint32_t i)
@@ -166,7 +166,7 @@ size_t plait_shared_buffer_bytes(const plait_shared_buffer *b)
 static void destroy(struct plait_shared_buffer *b)
 {
     void *data = atomic_load(&b->data);
-    if (data) {
+    if (pl_block_is(data)) { // NULL is none
         pl_block_mark(data, 0);
         atomic_store(&b->data, NULL);
         plait_shared_free(data);
@@ -238,7 +238,8 @@ void plait_shared_buffer_give(plait_shared_buffer *b)
 
 void pl_buffers_repair(uint32_t dead)
 {
-    for (uint32_t k = 0, top = atomic_load(&pl_arena.head->buffers_top); k < top; k++) {
+    uint32_t top = atomic_load(&pl_arena.head->buffers_top);
+    for (uint32_t k = 0; k < top && k < record_count(); k++) {
         struct plait_shared_buffer *b = record(k);
         uint32_t state = atomic_load(&b->state);
         if (state == (dead | MAKING) || state == (dead | ENDING)) {

@@ -15,6 +15,8 @@
 static bool is_covered(uint32_t unit, uint64_t part)
 {
     uint32_t first = pl_unit_value(part);
+    if (first >= pl_arena.unit_count)
+        return false;
     uint64_t w = atomic_load(&pl_arena.units[first]);
     enum pl_unit_kind kind = pl_unit_kind(w);
     return (kind == PL_UNIT_RUN || kind == PL_UNIT_FREEING) && unit >= first &&
@@ -23,7 +25,8 @@ static bool is_covered(uint32_t unit, uint64_t part)
 
 static void finish_freeing(uint32_t first, uint64_t word)
 {
-    for (uint32_t u = first + pl_unit_value(word) - 1; u > first; u--) {
+    uint32_t n = pl_unit_value(word), most = pl_arena.unit_count - first;
+    for (uint32_t u = first + (n < most ? n : most) - 1; n > 0 && u > first; u--) {
         uint64_t w = atomic_load(&pl_arena.units[u]);
         // Others are free already, and perhaps somebody else's.
         if (pl_unit_kind(w) == PL_UNIT_PART && pl_unit_value(w) == first)
@@ -34,7 +37,7 @@ static void finish_freeing(uint32_t first, uint64_t word)
 
 void pl_arena_repair(uint32_t dead)
 {
-    for (uint32_t u = 0, top = atomic_load(&pl_arena.head->top); u < top; u++) {
+    for (uint32_t u = 0, top = pl_arena_top(); u < top; u++) {
         uint64_t w = atomic_load(&pl_arena.units[u]);
         bool its = pl_unit_owner(w) == dead;
         switch (pl_unit_kind(w)) {
@@ -72,7 +75,7 @@ static const char *check_unit(uint32_t u, uint64_t w)
     case PL_UNIT_PART:
         return is_covered(u, w) ? NULL : "a part is of no block";
     case PL_UNIT_RUN:
-        if (value == 0 || value > pl_arena.head->units - u)
+        if (value == 0 || value > pl_arena.unit_count - u)
             return "a block ends beyond the heap";
         for (uint32_t i = 1; i < value; i++) {
             uint64_t part = atomic_load(&pl_arena.units[u + i]);
@@ -91,7 +94,7 @@ static const char *check_unit(uint32_t u, uint64_t w)
 const char *pl_arena_check(void)
 {
     const char *wrong = NULL;
-    for (uint32_t u = 0, top = atomic_load(&pl_arena.head->top); u < top && !wrong; u++)
+    for (uint32_t u = 0, top = pl_arena_top(); u < top && !wrong; u++)
         wrong = check_unit(u, atomic_load(&pl_arena.units[u]));
     return wrong;
 }

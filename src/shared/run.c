@@ -81,7 +81,7 @@ static int64_t claim_below(uint32_t n, uint32_t end, bool *filled)
 
 static int64_t claim_anywhere(uint32_t n, bool *filled)
 {
-    uint32_t units = pl_arena.head->units, top = atomic_load(&pl_arena.head->top);
+    uint32_t units = pl_arena.unit_count, top = pl_arena_top();
     int64_t first = claim_below(n, top, filled);
     if (first >= 0)
         return first;
@@ -99,7 +99,7 @@ int64_t pl_run_claim(uint32_t n, bool with_tags)
 {
     bool filled;
     int e = 0;
-    if (n > pl_arena.head->units)
+    if (n > pl_arena.unit_count)
         return -1;
     int64_t first = claim_anywhere(n, &filled);
     if (first < 0)
@@ -117,7 +117,7 @@ int64_t pl_run_claim(uint32_t n, bool with_tags)
 
 void *pl_run_take(size_t bytes, uint32_t tag)
 {
-    if (bytes > pl_arena.head->units * PL_UNIT_BYTES)
+    if (bytes > pl_arena.unit_count * PL_UNIT_BYTES)
         return NULL;
     uint32_t n = (uint32_t)((bytes + PL_UNIT_BYTES - 1) / PL_UNIT_BYTES);
     int64_t first = pl_run_claim(n, false);
@@ -146,7 +146,7 @@ size_t pl_run_trim(void)
 {
     size_t bytes = 0;
     pl_arena_slab_sweep();
-    for (uint32_t u = 0, top = atomic_load(&pl_arena.head->top); u < top; u++) {
+    for (uint32_t u = 0, top = pl_arena_top(); u < top; u++) {
         uint64_t w = atomic_load(&pl_arena.units[u]);
         if (pl_unit_kind(w) != PL_UNIT_FREE ||
             !pl_unit_swap(u, w, pl_unit_word(PL_UNIT_PART, u, pl_arena.me)))

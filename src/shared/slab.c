@@ -54,7 +54,7 @@ int pl_arena_slab_class(size_t bytes)
 
 size_t pl_arena_slab_bytes(unsigned class_)
 {
-    return sizes[class_];
+    return class_ < CLASSES ? sizes[class_] : 0;
 }
 
 static uint32_t count_of(unsigned class_)
@@ -116,7 +116,7 @@ static void *take_or_mark(uint32_t unit, unsigned class_, uint32_t tag)
 
 static void *take_from_any(unsigned class_, uint32_t tag)
 {
-    uint32_t top = atomic_load(&pl_arena.head->top);
+    uint32_t top = pl_arena_top();
     uint32_t u = atomic_load_explicit(&last_unit[class_], memory_order_relaxed);
     for (uint32_t k = 0; k < top; k++, u++) {
         u = u < top ? u : 0;
@@ -172,11 +172,12 @@ static bool is_empty(uint32_t unit, unsigned class_)
 uint32_t pl_arena_slab_sweep(void)
 {
     uint32_t freed = 0;
-    for (uint32_t u = 0, top = atomic_load(&pl_arena.head->top); u < top; u++) {
+    for (uint32_t u = 0, top = pl_arena_top(); u < top; u++) {
         uint64_t w = atomic_load(&pl_arena.units[u]);
         unsigned class_ = pl_unit_value(w);
         uint64_t sealed = pl_unit_word(PL_UNIT_SEALED, class_, pl_arena.me);
-        if (pl_unit_kind(w) != PL_UNIT_SLAB || !is_empty(u, class_) || !pl_unit_swap(u, w, sealed))
+        if (pl_unit_kind(w) != PL_UNIT_SLAB || class_ >= CLASSES || !is_empty(u, class_) ||
+            !pl_unit_swap(u, w, sealed))
             continue;
         bool empty = is_empty(u, class_);
         // Nobody but us changes it while it is sealed and we live.

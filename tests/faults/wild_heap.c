@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Workers that write rubbish over what the program uses in the shared heap: channels, and where
-// actors have theirs. The program gets errors or wrong values from there, and nothing worse.
+// Workers that write rubbish over what the program uses in the shared heap: channels, where actors
+// have theirs, and the books of what is in use. The program gets errors or wrong values from there, and nothing worse.
 #include "exec/actor.h"
 #include "faults/lib/faults.h"
+#include "shared/arena.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -168,5 +170,75 @@ TEST(an_actors_channels_are_overwritten)
     CHECK_INT(plait_actor_free(a), ==, 0);
     plait_supervisor_free(s);
     plait_shared_free(block);
+    close_processes(ex);
+}
+
+// ---- the heap's own books
+
+struct vandal {
+    uint64_t seed;
+};
+
+static uint64_t next_random(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+// What may pass for sense, and then leads anywhere: its own doings, which are undone after its
+// death.
+static uint64_t half_sense(uint64_t *r)
+{
+    enum pl_unit_kind kind = (enum pl_unit_kind)(next_random(r) % 8);
+    uint32_t value = (uint32_t)next_random(r) >> (4 + next_random(r) % 28);
+    return pl_unit_word(kind, value, next_random(r) % 4 ? pl_arena.me : (uint32_t)next_random(r));
+}
+
+static int vandalise(const struct vandal *in, void *out)
+{
+    uint64_t r = in->seed | 1;
+    (void)out;
+    for (int i = 0; i < 64; i++)
+        atomic_store(&pl_arena.units[i], half_sense(&r));
+    for (int i = 0; i < 16; i++) {
+        char *record = (char *)pl_arena.buffers + i * PL_BUFFER_BYTES;
+        for (int at = 0; at < PL_BUFFER_BYTES; at += 8)
+            memcpy(record + at, &(uint64_t){ next_random(&r) }, 8);
+        // As if it had died while it made or freed it; or it lives, and nobody refers to it.
+        uint32_t state = pl_arena.me | (next_random(&r) % 4);
+        memcpy(record, &state, sizeof state);
+    }
+    atomic_store(&pl_arena.head->top, UINT32_MAX - (uint32_t)(r % 2));
+    atomic_store(&pl_arena.head->buffers_top, UINT32_MAX);
+    atomic_store(&pl_arena.head->owners[pl_tag_slot(pl_arena.me)].tag, (uint32_t)next_random(&r));
+    raise(SIGKILL);
+    return 0;
+}
+PLAIT_TASK(vandalise, struct vandal, void);
+
+static int add(const struct add *in, int64_t *out)
+{
+    *out = in->a + in->b;
+    return 0;
+}
+PLAIT_TASK(add, struct add, int64_t);
+
+// The program cannot use such a heap; but it goes on, and its workers do.
+TEST(the_books_are_overwritten)
+{
+    plait_executor *ex = open_processes(1);
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        plait_future *f;
+        int64_t sum = 0;
+        CHECK_INT(plait_submit(ex, &f, vandalise, { seed * UINT64_C(0x9e3779b97f4a7c15) }), ==, 0);
+        CHECK_INT(plait_result(f, NULL), ==, -EOWNERDEAD);
+        plait_free(f);
+        CHECK_INT(plait_submit(ex, &f, add, { (int64_t)seed, 1 }), ==, 0);
+        CHECK_INT(plait_result(f, &sum), ==, 0);
+        CHECK_INT(sum, ==, (int64_t)seed + 1);
+        plait_free(f);
+    }
     close_processes(ex);
 }
