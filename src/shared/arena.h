@@ -50,9 +50,9 @@
  *     4. What is between (a PART outside of a RUN, SEALED, FREEING) names who does it. While that
  *        one lives, only it goes on; when it is dead, the root alone undoes or completes it.
  *
- *   All of this lies where a wild task may write. What the root does after a death therefore follows
- *   nothing out of it: a number of a unit is compared with how many there are, which each process
- *   knows by itself, and what is no block is not freed.
+ *   All of this lies where a wild task may write. What the root does after a death therefore
+ *   follows nothing out of it: a number of a unit is compared with how many there are, which each
+ *   process knows by itself, and what is no block is not freed.
  *
  *   So a death loses at most the block that it was about to return, or that only it knew; these are
  *   tagged with it, and can be listed (plait_shared_orphans()).

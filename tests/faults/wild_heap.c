@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Workers that write rubbish over what the program uses in the shared heap: channels, where actors
-// have theirs, and the books of what is in use. The program gets errors or wrong values from there, and nothing worse.
+// have theirs, and the books of what is in use. The program gets errors or wrong values from there,
+// and nothing worse.
 #include "exec/actor.h"
 #include "faults/lib/faults.h"
 #include "shared/arena.h"
