@@ -23,6 +23,8 @@
 
 #define MAX_FAILED_STARTS 5
 #define PAUSE_NS          (10 * PL_MILLISECOND)
+// One that has killed its workers and waits for their ends has left long before.
+#define LEAVE_NS (10 * PL_SECOND)
 
 int pl_zygote_send(struct pl_pool *p, const struct pl_message *m, const int *fds, unsigned count)
 {
@@ -119,8 +121,11 @@ void pl_zygote_drop(struct pl_pool *p)
     z->control = -1;
     z->ready = false;
     if (z->pid > 0) {
-        if (pl_process_is_stopped(z->pid) && z->pidfd >= 0)
-            (void)pl_pidfd_kill(z->pidfd, SIGKILL); // it would not end
+        bool ends = !pl_process_is_stopped(z->pid) || z->pidfd < 0;
+        if (ends && z->pidfd >= 0) // a wild worker may stop it at any moment
+            ends = pl_fd_wait_readable(z->pidfd, pl_clock_after(LEAVE_NS)) != -ETIMEDOUT;
+        if (!ends)
+            (void)pl_pidfd_kill(z->pidfd, SIGKILL);
         // -ECHILD: the program has reaped it, or ignores SIGCHLD. It is gone all the same.
         (void)pl_process_reap(z->pid, true, &end);
         z->pid = 0;

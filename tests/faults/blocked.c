@@ -269,3 +269,87 @@ TEST(a_flood_delays_no_deadline)
     }
     close_processes(ex);
 }
+
+// ---- what a worker has, and what it cannot do with it
+
+struct belongings {
+    int message_sockets, bells, memories, resized, sealed;
+};
+
+// All memory of plait's that it has mapped, by another descriptor: to make it smaller or larger, or
+// to forbid the next worker to map it.
+static void tamper(struct belongings *b)
+{
+    FILE *f = fopen("/proc/self/maps", "re");
+    char line[512];
+    while (f && fgets(line, sizeof line, f)) {
+        unsigned long from, to;
+        char path[80];
+        if (!strstr(line, "memfd:plait-") || sscanf(line, "%lx-%lx", &from, &to) != 2)
+            continue;
+        snprintf(path, sizeof path, "/proc/self/map_files/%lx-%lx", from, to);
+        int fd = open(path, O_RDWR | O_CLOEXEC);
+        if (fd < 0)
+            continue; // needs a privilege
+        b->memories++;
+        b->resized += ftruncate(fd, 0) == 0 || ftruncate(fd, (off_t)1 << 40) == 0;
+        b->sealed += fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE) == 0;
+        close(fd);
+    }
+    if (f)
+        fclose(f);
+}
+
+static int look_around(const void *in, struct belongings *out)
+{
+    struct belongings b = { 0 };
+    (void)in;
+    for (int fd = 0; fd < 256; fd++) {
+        int type = 0;
+        socklen_t len = sizeof type;
+        b.bells += is_bell(fd);
+        b.message_sockets +=
+            getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_SEQPACKET;
+    }
+    tamper(&b);
+    *out = b;
+    return 0;
+}
+PLAIT_TASK(look_around, void, struct belongings);
+
+// The socket by which the zygote is told to fork is not among them, nor are those of other workers;
+// and what the program has mapped keeps its size.
+static void has_what_is_its_own(enum plait_start_method start)
+{
+    plait_executor *ex;
+    struct belongings b;
+    plait_future *f;
+    int e = plait_open(&ex, PLAIT_PROCESSES, .workers = 3, .worker = PLAIT_WORKER(.start = start));
+    if (e == -EINVAL && start == PLAIT_START_FORK)
+        SKIP("%s", plait_last_error()); // a sanitizer has a thread
+    CHECK_INT(e, ==, 0);
+    CHECK_INT(plait_submit(ex, &f, look_around, { 0 }), ==, 0);
+    CHECK_INT(plait_result(f, &b), ==, 0);
+    plait_free(f);
+    CHECK_INT(b.message_sockets, ==, 1);
+    CHECK_INT(b.resized, ==, 0);
+    CHECK_INT(b.sealed, ==, 0);
+    check_say("%d bells, tried at %d pieces of memory", b.bells, b.memories);
+    round_of_others(ex, 1, true);
+    close_processes(ex);
+}
+
+TEST(a_forked_worker_has_what_is_its_own)
+{
+    has_what_is_its_own(PLAIT_START_ZYGOTE);
+}
+
+TEST(a_spawned_worker_has_what_is_its_own)
+{
+    has_what_is_its_own(PLAIT_START_SPAWN);
+}
+
+TEST(a_copys_worker_has_what_is_its_own)
+{
+    has_what_is_its_own(PLAIT_START_FORK);
+}
