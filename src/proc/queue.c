@@ -267,15 +267,17 @@ void pl_pool_dispatch(struct pl_pool *p, struct pl_after *after)
 
 // ---- submitting
 
-// Enters and returns with the lock held.
-static int wait_for_room(struct pl_pool *p)
+// Enters and returns with the lock held. `again`: somebody who had not to wait was faster.
+static int wait_for_room(struct pl_pool *p, bool again)
 {
     struct pl_room r, **end = &p->room;
     pl_wait_init(&r.wait, pl_strand_current());
     pl_wait_for(&r.wait, PL_FOR_QUEUE, NULL);
-    while (*end)
+    while (*end && !again)
         end = &(*end)->next;
-    r.next = NULL;
+    r.next = *end;
+    if (r.next)
+        r.next->link = &r.next;
     r.link = end;
     *end = &r;
     pl_unlock(&p->lock);
@@ -292,14 +294,14 @@ static int wait_for_room(struct pl_pool *p)
 // 0 when there is room. With the lock held.
 static int may_enter(struct pl_pool *p)
 {
-    for (;;) {
+    for (bool again = false;; again = true) {
         if (atomic_load_explicit(&p->ex.state, memory_order_relaxed) != PL_EXECUTOR_OPEN)
             return -ESHUTDOWN;
         if (PL_LIKELY(p->queued < p->ex.options.queue_limit))
             return 0;
         if (p->ex.options.when_full == PLAIT_FULL_FAIL)
             return -EAGAIN;
-        int e = wait_for_room(p);
+        int e = wait_for_room(p, again);
         if (e < 0)
             return e;
     }
