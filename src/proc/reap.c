@@ -454,6 +454,7 @@ void pl_pool_check_end(struct pl_pool *p)
 struct led {
     struct pl_waiter waiter;
     struct pl_pool *pool;
+    bool beside;         // the task ran, and on another CPU, when this thread gave dozing up
     _Atomic bool asleep; // or about to be
 };
 
@@ -491,12 +492,24 @@ void pl_pool_release_channel(struct pl_pool *p, struct pl_channel *c)
     }
 }
 
+// A worker is at it. Under the lock.
+static bool is_started(plait_future *f)
+{
+    if (atomic_load_explicit(&f->notify.phase, memory_order_relaxed) != PL_PHASE_RUNNING)
+        return false;
+    struct pl_flight *fl = PL_CONTAINER(f->notify.job.next, struct pl_flight, home);
+    return fl->state == PL_FLIGHT_SENT &&
+           pl_slot_state(&fl->hand->channel->slots[fl->slot]) == PL_SLOT_STARTED;
+}
+
 // Looks at the rings until f is done (true), or nothing has come for a while; for how long follows
 // from whether that helped of late: on a crowded machine the worker waits for our core.
-static bool doze(struct pl_pool *p, plait_future *f, int64_t deadline)
+static bool doze(struct led *led, plait_future *f, int64_t deadline)
 {
+    struct pl_pool *p = led->pool;
     struct pl_after after;
     int64_t until = 0;
+    led->beside = false;
     for (unsigned round = 1; !pl_future_is_done(f); round++) {
         pl_lock(&p->lock);
         if (pl_pool_has_done(p)) {
@@ -518,7 +531,10 @@ static bool doze(struct pl_pool *p, plait_future *f, int64_t deadline)
             if (until == 0) {
                 until = now + p->leader_doze_ns < deadline ? now + p->leader_doze_ns : deadline;
             } else if (now >= until) {
+                pl_lock(&p->lock);
+                led->beside = is_started(f);
                 p->leader_doze_ns /= 2;
+                pl_unlock(&p->lock);
                 return false;
             }
         }
@@ -541,6 +557,7 @@ static void sleep_as_leader(struct led *led, plait_future *f, int64_t deadline)
     p->leader_on = alone;
     pl_unlock(&p->lock);
     atomic_store(&led->asleep, true);
+    int64_t asleep_at = led->beside ? pl_now() : 0;
     // Whatever ends it, we look again.
     if (sleep && !pl_future_is_done(f)) {
         if (alone)
@@ -550,7 +567,11 @@ static void sleep_as_leader(struct led *led, plait_future *f, int64_t deadline)
             pl_gong_await(p->gong, strikes, deadline);
     }
     atomic_store(&led->asleep, false);
+    // Had it dozed on, it would have been there in time.
+    bool too_soon = led->beside && pl_now() - asleep_at < DOZE_MOST_NS;
     pl_lock(&p->lock);
+    if (too_soon)
+        p->leader_doze_ns = DOZE_MOST_NS;
     p->leader_on = NULL;
     if (p->leader_keeps)
         pl_memory_release(p->leader_keeps, sizeof *p->leader_keeps);
@@ -577,7 +598,7 @@ void pl_pool_help(struct plait_executor *ex, plait_future *f, int64_t deadline)
 
     struct led led = { .waiter.fire = wake_leader, .pool = p };
     bool watching = false;
-    while (!doze(p, f, deadline)) {
+    while (!doze(&led, f, deadline)) {
         // A thread in a scope may be cancelled; the ordinary wait knows how to end then, this one
         // not.
         if (pl_strand_current()->cancel || pl_clock_left(deadline) == 0)
