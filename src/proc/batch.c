@@ -15,6 +15,8 @@
 // Fewer inputs, or larger ones, gain nothing.
 #define INPUTS_LEAST 64
 #define BYTES_MOST   1024
+// Deaths in a row of runners that have begun nothing, before the map is given up.
+#define VAIN_MOST 100u
 // Of a block; a larger map is done in parts.
 #define BLOCK_BYTES ((size_t)16 << 20)
 
@@ -26,11 +28,20 @@ struct runner {
 struct host {
     struct plait_executor *ex;
     struct pl_batch *b;
+    // What is in the block too, where others may write.
+    uint64_t count;
+    size_t out_bytes;
+    _Atomic int32_t *codes;
+    char *out;
+    bool first_error_ends;
     struct pl_mailbox box;
     struct runner *runners;
     unsigned places, running;
     bool deaths;    // a worker died
+    uint64_t left;  // what no runner had begun when one died last
+    unsigned vain;  // deaths since then, in a row, that began nothing
     bool cancelled; // what ran was cancelled
+    bool well;      // every input has ended well
     int error;      // of the map, not of an input
 };
 
@@ -87,10 +98,15 @@ static void give_up(struct host *h, int e)
     }
 }
 
-static int32_t code_of(struct pl_batch *b, uint64_t i)
+static int32_t code_of(const struct host *h, uint64_t i)
 {
     // Acquire: pairs with the release in run_one().
-    return atomic_load_explicit(&b->codes[i], memory_order_acquire);
+    return atomic_load_explicit(&h->codes[i], memory_order_acquire);
+}
+
+static uint64_t end_of(const struct host *h)
+{
+    return pl_batch_end(h->b, h->count);
 }
 
 static bool has_ended(int32_t code)
@@ -101,25 +117,45 @@ static bool has_ended(int32_t code)
 // An input has failed, and all that count before it have ended: the rest is not wanted.
 static bool is_decided(const struct host *h)
 {
-    struct pl_batch *b = h->b;
-    uint64_t end = pl_batch_end(b);
-    if (!b->first_error_ends || atomic_load(&b->limit) >= b->count)
+    uint64_t end = end_of(h);
+    if (!h->first_error_ends || atomic_load(&h->b->limit) >= h->count)
         return false;
     for (uint64_t i = 0; i < end; i++)
-        if (!has_ended(code_of(b, i)))
+        if (!has_ended(code_of(h, i)))
             return false;
     return true;
+}
+
+static uint64_t untouched(const struct host *h)
+{
+    uint64_t count = 0, end = end_of(h);
+    for (uint64_t i = 0; i < end; i++)
+        count += code_of(h, i) == PL_UNTOUCHED;
+    return count;
+}
+
+// A worker died. That may have been between two inputs, and again; but where nothing is ever begun
+// they die of the block itself, which somebody has overwritten.
+static void mourn(struct host *h)
+{
+    uint64_t left = untouched(h);
+    h->vain = left < h->left ? 0 : h->vain + 1;
+    h->left = left;
+    if (h->vain > VAIN_MOST && !h->error)
+        h->error = -EOWNERDEAD;
 }
 
 // A runner has ended.
 static void follow(struct host *h, struct runner *r)
 {
     int code = settle(h, r);
-    if (h->error || h->cancelled)
+    if (code == -EOWNERDEAD)
+        mourn(h);
+    if (h->cancelled)
         return;
-    if ((code == -EOWNERDEAD && h->b->first_error_ends) || is_decided(h))
+    if ((code == -EOWNERDEAD && h->first_error_ends) || is_decided(h))
         cancel_all(h, PLAIT_REASON_SIBLING);
-    else if (code == -EOWNERDEAD || atomic_load(&h->b->next) < pl_batch_end(h->b))
+    else if (!h->error && (code == -EOWNERDEAD || atomic_load(&h->b->next) < end_of(h)))
         start(h, r);
     if (h->error)
         cancel_all(h, PLAIT_REASON_SIBLING);
@@ -129,7 +165,7 @@ static void follow(struct host *h, struct runner *r)
 static void run_runners(struct host *h)
 {
     // One for each place: inputs may wait for each other.
-    for (unsigned i = 0; i < h->places && i < h->b->count && !h->error; i++)
+    for (unsigned i = 0; i < h->places && i < h->count && !h->error; i++)
         start(h, &h->runners[i]);
     if (h->error && h->running)
         cancel_all(h, PLAIT_REASON_SIBLING);
@@ -143,23 +179,31 @@ static void run_runners(struct host *h)
     }
 }
 
-static uint64_t untouched(struct pl_batch *b)
+// Whether every code is a good one, the ordinary case. The runners have ended: nobody writes but
+// who may not, and a copy is looked at.
+static bool is_well(const struct host *h)
 {
-    uint64_t count = 0, end = pl_batch_end(b);
-    for (uint64_t i = 0; i < end; i++)
-        count += code_of(b, i) == PL_UNTOUCHED;
-    return count;
+    enum { AT_ONCE = 256 };
+    int32_t copy[AT_ONCE], signs = 0;
+    for (uint64_t at = 0; at < h->count; at += AT_ONCE) {
+        size_t n = h->count - at < AT_ONCE ? h->count - at : AT_ONCE;
+        memcpy(copy, (const void *)(h->codes + at), n * sizeof *copy);
+        for (size_t i = 0; i < n; i++)
+            signs |= copy[i];
+    }
+    return signs >= 0;
 }
 
 // Runs all; what a dead worker had claimed and not begun is run in another go.
 static void run_all(struct host *h)
 {
-    uint64_t left = h->b->count, before;
+    uint64_t left = h->count, before;
     do {
         before = left;
         atomic_store(&h->b->next, 0);
         run_runners(h);
-        left = untouched(h->b);
+        h->well = is_well(h);
+        left = h->well ? 0 : untouched(h);
     } while (left > 0 && left < before && !h->error && !h->cancelled);
     if (left > 0 && !h->error && !h->cancelled)
         h->error = -EIO; // the block was overwritten
@@ -170,7 +214,7 @@ static void run_all(struct host *h)
 // What an input's end was, once nothing runs.
 static int outcome(const struct host *h, uint64_t i)
 {
-    int32_t code = code_of(h->b, i);
+    int32_t code = code_of(h, i);
     if (has_ended(code))
         return code;
     if (code == PL_RUNNING && !(h->cancelled && h->error))
@@ -180,12 +224,19 @@ static int outcome(const struct host *h, uint64_t i)
 
 static void take_results(const struct host *h, char *out, int *codes)
 {
-    for (uint64_t i = 0; i < h->b->count; i++) {
+    if (h->well) {
+        if (codes)
+            memcpy(codes, (const void *)h->codes, h->count * sizeof *codes);
+        if (out)
+            memcpy(out, h->out, h->count * h->out_bytes);
+        return;
+    }
+    for (uint64_t i = 0; i < h->count; i++) {
         int code = outcome(h, i);
         if (codes)
             codes[i] = code;
         if (out && code >= 0)
-            memcpy(out + i * h->b->out_bytes, h->b->out + i * h->b->out_bytes, h->b->out_bytes);
+            memcpy(out + i * h->out_bytes, h->out + i * h->out_bytes, h->out_bytes);
     }
 }
 
@@ -193,8 +244,8 @@ static void take_results(const struct host *h, char *out, int *codes)
 static int verdict(const struct host *h)
 {
     bool lost = false;
-    for (uint64_t i = 0; i < h->b->count; i++) {
-        int32_t code = code_of(h->b, i);
+    for (uint64_t i = 0; !h->well && i < h->count; i++) {
+        int32_t code = code_of(h, i);
         if (code == PL_RUNNING && h->deaths && !h->error)
             return -EOWNERDEAD;
         bool swept = !has_ended(code) || (h->cancelled && code == -ECANCELED);
@@ -217,31 +268,32 @@ static size_t round_up(size_t bytes)
     return (bytes + 63) & ~(size_t)63;
 }
 
-static struct pl_batch *make_block(const struct plait_task *task, int number, const char *in,
-                                   size_t n, bool first_error_ends)
+// False when memory is short.
+static bool make_block(struct host *h, const struct plait_task *task, int number, const char *in,
+                       size_t n, bool first_error_ends)
 {
     size_t codes = round_up(n * sizeof(int32_t)), ins = round_up(n * task->in_bytes);
     char *at = plait_shared_alloc(round_up(sizeof(struct pl_batch)) + codes + ins +
                                   n * task->out_bytes + 64);
     if (!at)
-        return NULL;
+        return false;
     char *parts = at + round_up(sizeof(struct pl_batch));
-    struct pl_batch *b = (struct pl_batch *)at;
-    b->count = n;
+    struct pl_batch *b = h->b = (struct pl_batch *)at;
+    b->count = h->count = n;
     b->in_bytes = task->in_bytes;
-    b->out_bytes = task->out_bytes;
+    b->out_bytes = h->out_bytes = task->out_bytes;
     b->task = (uint32_t)number;
-    b->first_error_ends = first_error_ends;
-    b->codes = (_Atomic int32_t *)parts;
+    b->first_error_ends = h->first_error_ends = first_error_ends;
+    b->codes = h->codes = (_Atomic int32_t *)parts;
     b->in = parts + codes;
-    b->out = b->in + ins;
+    b->out = h->out = b->in + ins;
     atomic_init(&b->next, 0);
     atomic_init(&b->limit, n);
     for (size_t i = 0; i < n; i++)
-        atomic_init(&b->codes[i], PL_UNTOUCHED);
+        atomic_init(&h->codes[i], PL_UNTOUCHED);
     if (task->in_bytes)
-        memcpy(b->in, in, n * task->in_bytes);
-    return b;
+        memcpy(parts + codes, in, n * task->in_bytes);
+    return true;
 }
 
 // ---- a map
@@ -268,10 +320,11 @@ static size_t map_parts(struct host *h, const struct plait_task *task, int numbe
     size_t part = BLOCK_BYTES / bytes_of(task), at = 0;
     while (at < n && (codes || !*ret) && !h->error) {
         size_t count = n - at < part ? n - at : part;
-        h->b = make_block(task, number, in + at * task->in_bytes, count, !codes);
-        if (!h->b)
+        if (!make_block(h, task, number, in + at * task->in_bytes, count, !codes))
             break;
-        h->cancelled = h->deaths = false;
+        h->cancelled = h->deaths = h->well = false;
+        h->left = count;
+        h->vain = 0;
         pl_mailbox_init(&h->box);
         run_all(h);
         take_results(h, out ? out + at * task->out_bytes : NULL, codes ? codes + at : NULL);

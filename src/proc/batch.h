@@ -51,11 +51,11 @@ struct pl_batch {
     char apart_as_well[56];
 };
 
-// The inputs that are to be run are those before it.
-static inline uint64_t pl_batch_end(struct pl_batch *b)
+// The inputs that are to be run, of so many, are those before it.
+static inline uint64_t pl_batch_end(struct pl_batch *b, uint64_t count)
 {
     uint64_t limit = atomic_load_explicit(&b->limit, memory_order_relaxed);
-    return limit < b->count ? limit + 1 : b->count;
+    return limit < count ? limit + 1 : count;
 }
 
 // The task of a future whose argument is a struct pl_batch *: a runner. It is not in the table;

@@ -492,6 +492,15 @@ void pl_pool_release_channel(struct pl_pool *p, struct pl_channel *c)
     }
 }
 
+// Whether a worker had to be woken: that is best done on this very core, by leaving it. Under the
+// lock.
+static bool take_woken(struct pl_pool *p)
+{
+    bool woken = p->woken;
+    p->woken = false;
+    return woken;
+}
+
 // A worker is at it. Under the lock.
 static bool is_started(plait_future *f)
 {
@@ -520,10 +529,8 @@ static bool doze(struct led *led, plait_future *f, int64_t deadline)
             until = 0;
             continue;
         }
-        bool woken = p->woken;
-        p->woken = false;
+        bool woken = take_woken(p);
         pl_unlock(&p->lock);
-        // A worker that had to be woken is best woken on this very core, by leaving it.
         if (!p->doze || woken)
             return false;
         if (round % 16 == 0) {
@@ -594,11 +601,12 @@ void pl_pool_help(struct plait_executor *ex, plait_future *f, int64_t deadline)
     p->leader = true;
     pl_pool_listen(p, PL_LISTENER_AWAKE);
     pl_pool_reap(p, &after);
+    bool woken = take_woken(p);
     pl_pool_unlock(p, &after);
 
     struct led led = { .waiter.fire = wake_leader, .pool = p };
     bool watching = false;
-    while (!doze(&led, f, deadline)) {
+    for (; woken ? !pl_future_is_done(f) : !doze(&led, f, deadline); woken = false) {
         // A thread in a scope may be cancelled; the ordinary wait knows how to end then, this one
         // not.
         if (pl_strand_current()->cancel || pl_clock_left(deadline) == 0)

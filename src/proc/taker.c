@@ -170,7 +170,9 @@ static void sleep_until_rung(struct pl_mate *m)
     atomic_store_explicit(&m->channel->asleep, PL_ASLEEP_NOT, memory_order_relaxed);
     int rung_on = atomic_load_explicit(&m->channel->rung_on, memory_order_relaxed);
     m->host_ousted = rung_on == pl_cpu_current();
+    int64_t asleep_at = m->now;
     m->now = pl_now();
+    m->cpu_at += m->now - asleep_at; // while we slept the CPU clock stood still
 }
 
 // Looks at the ring for a while: a slot, or -1. `pause`: between two looks.

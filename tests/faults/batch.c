@@ -2,6 +2,7 @@
 // Maps over many small inputs, which go through the shared heap: each input runs at most once, and
 // a death costs exactly what was running.
 #include "faults/lib/faults.h"
+#include "proc/batch.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -247,6 +248,72 @@ TEST(every_code_comes_back)
     CHECK_INT(plait_map_codes(ex, odd_codes, in, NULL, N, got), ==, -ENOTSUP);
     for (int i = 0; i < N; i++)
         CHECK_INT(got[i], ==, codes[i % 6]);
+    close_processes(ex);
+}
+
+enum { VANDALISED = 1000 };
+
+static size_t round_up(size_t bytes)
+{
+    return (bytes + 63) & ~(size_t)63;
+}
+
+// One input writes over what describes the map, which lies in front of the inputs.
+static int vandal(const int64_t *in, int64_t *out)
+{
+    *out = *in % 1000;
+    if (*in % 1000 != 500)
+        return 0;
+    const char *codes = (const char *)(in - 500) - round_up(VANDALISED * sizeof(int32_t));
+    struct pl_batch *b = (struct pl_batch *)(codes - round_up(sizeof *b));
+    switch (*in / 1000) {
+    case 0:
+        b->count = UINT64_C(1) << 40;
+        break;
+    case 1:
+        b->out_bytes = 1 << 30;
+        break;
+    case 2:
+        b->codes = NULL;
+        break;
+    case 3:
+        b->out = b->in = (char *)8;
+        break;
+    case 4:
+        b->first_error_ends = true;
+        atomic_store(&b->limit, 0);
+        break;
+    default:
+        memset(b, 0xa5, sizeof *b);
+    }
+    return 0;
+}
+PLAIT_TASK(vandal, int64_t, int64_t);
+
+TEST(a_map_that_is_overwritten_harms_nothing_else, .limit_s = 60)
+{
+    enum { GUARD = 64, WAYS = 6 };
+    static int64_t in[VANDALISED], out[GUARD + VANDALISED + GUARD];
+    static int codes[GUARD + VANDALISED + GUARD];
+    plait_executor *ex = open_with(1);
+    for (int way = 0; way < WAYS; way++) {
+        for (int i = 0; i < VANDALISED; i++)
+            in[i] = way * 1000 + i;
+        memset(out, 0x5a, sizeof out);
+        memset(codes, 0x5a, sizeof codes);
+        int code = plait_map_codes(ex, vandal, in, out + GUARD, VANDALISED, codes + GUARD);
+        check_say("way %d: %s", way, plait_strerror(code));
+        for (int i = 0; i < GUARD; i++) {
+            CHECK_INT(codes[i], ==, 0x5a5a5a5a);
+            CHECK_INT(codes[GUARD + VANDALISED + i], ==, 0x5a5a5a5a);
+            CHECK_INT(out[i], ==, INT64_C(0x5a5a5a5a5a5a5a5a));
+            CHECK_INT(out[GUARD + VANDALISED + i], ==, INT64_C(0x5a5a5a5a5a5a5a5a));
+        }
+        struct map m = make_map(1000, 0, 0);
+        CHECK_INT(plait_map_codes(ex, work, m.in, m.out, m.n, m.codes), ==, 0);
+        CHECK_INT(check_account(&m), ==, 0);
+        free_map(&m);
+    }
     close_processes(ex);
 }
 
