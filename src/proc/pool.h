@@ -385,8 +385,8 @@ void pl_pool_rouse(struct pl_pool *p, int64_t when);
 void pl_pool_reap(struct pl_pool *p, struct pl_after *after);
 
 // The same for one worker in turn that has finished much, by a submitter: his thread is no place
-// for the callbacks of others.
-void pl_pool_reap_some(struct pl_pool *p, struct pl_after *after);
+// for the callbacks of others. False: it is not worth it, and nothing has happened.
+bool pl_pool_reap_some(struct pl_pool *p, struct pl_after *after);
 
 // Takes one result out of a slot of a hand, live or dead, and frees the slot. False: there is none,
 // or it makes no sense, and nothing has happened.

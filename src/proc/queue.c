@@ -280,6 +280,10 @@ static int wait_for_room(struct pl_pool *p, bool again)
         r.next->link = &r.next;
     r.link = end;
     *end = &r;
+    // This thread reaps no more, and the supervisor may stand aside for it.
+    p->helped = false;
+    if (p->listener == PL_LISTENER_AWAKE && !p->leader)
+        pl_pool_rouse(p, 1);
     pl_unlock(&p->lock);
     enum pl_wait_state why = pl_wait(&r.wait, PLAIT_NEVER);
     pl_lock(&p->lock);
@@ -291,6 +295,20 @@ static int wait_for_room(struct pl_pool *p, bool again)
     return why == PL_WAIT_WOKEN ? 0 : pl_strand_code(r.wait.strand);
 }
 
+// Takes what workers have finished, if that is much and nobody waits for the room that it makes.
+// Enters and returns with the lock held.
+static bool make_room(struct pl_pool *p)
+{
+    struct pl_after after;
+    pl_after_init(&after);
+    if (p->room || !pl_pool_reap_some(p, &after))
+        return false;
+    pl_pool_dispatch(p, &after);
+    pl_pool_unlock(p, &after);
+    pl_lock(&p->lock);
+    return true;
+}
+
 // 0 when there is room. With the lock held.
 static int may_enter(struct pl_pool *p)
 {
@@ -299,6 +317,8 @@ static int may_enter(struct pl_pool *p)
             return -ESHUTDOWN;
         if (PL_LIKELY(p->queued < p->ex.options.queue_limit))
             return 0;
+        if (make_room(p))
+            continue;
         if (p->ex.options.when_full == PLAIT_FULL_FAIL)
             return -EAGAIN;
         int e = wait_for_room(p, again);

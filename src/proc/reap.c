@@ -276,15 +276,16 @@ void pl_pool_reap(struct pl_pool *p, struct pl_after *after)
         pl_pool_dispatch(p, after);
 }
 
-void pl_pool_reap_some(struct pl_pool *p, struct pl_after *after)
+bool pl_pool_reap_some(struct pl_pool *p, struct pl_after *after)
 {
     struct pl_hand *h = &p->hands[p->submits % p->hand_count];
     if (h->state != PL_HAND_LIVE || !h->is_busy ||
         pl_ring_peek(&h->channel->done, h->done_at + WORTHWHILE - 1) < 0)
-        return;
+        return false;
     p->helped = !p->leader;
     after->submitters = true;
     reap_hand(h, after);
+    return true;
 }
 
 bool pl_pool_listen(struct pl_pool *p, enum pl_listener listener)
