@@ -96,20 +96,6 @@ PLAIT_TASK(rage, struct wrath, void);
 
 // ---- what the others do meanwhile
 
-static void hush(const struct plait_notice *n, void *arg)
-{
-    (void)n, (void)arg;
-}
-
-static plait_executor *open_quietly(unsigned workers)
-{
-    plait_executor *ex;
-    CHECK_INT(plait_open(&ex, PLAIT_PROCESSES, .workers = workers, .notice = hush,
-                         .grace_ns = 50 * PLAIT_MILLISECOND),
-              ==, 0);
-    return ex;
-}
-
 enum { FUTURES = 32 };
 
 // A thread that waits for a result looks for itself; one that waits for several is told.
@@ -131,7 +117,7 @@ static void round_of_others(plait_executor *ex, int64_t round, bool itself)
 static void others_go_on(enum rage how)
 {
     enum { RAGE_NS = 500 * PLAIT_MILLISECOND };
-    plait_executor *ex = open_quietly(3);
+    plait_executor *ex = open_unheard(3);
     plait_future *wild;
     round_of_others(ex, 0, true);
     int64_t until = plait_after(RAGE_NS), slowest = 0, rounds = 0;
@@ -222,7 +208,7 @@ PLAIT_TASK(speak, struct saying, void);
 
 TEST(nonsense_is_the_end_of_who_says_it)
 {
-    plait_executor *ex = open_quietly(2);
+    plait_executor *ex = open_unheard(2);
     round_of_others(ex, 0, true);
     int fds = count_fds();
     for (int what = SHORT; what < KINDS; what++) {
@@ -249,7 +235,7 @@ PLAIT_TASK(sleeper, void, void);
 TEST(a_flood_delays_no_deadline)
 {
     enum { LATE_NS = PLAIT_SECOND };
-    plait_executor *ex = open_quietly(3);
+    plait_executor *ex = open_unheard(3);
     for (int round = 0; round < 8; round++) {
         plait_future *wild[2], *timed;
         int64_t began = plait_now();

@@ -117,20 +117,6 @@ static int forks_and_returns(const void *in, int64_t *out)
 }
 PLAIT_TASK(forks_and_returns, void, int64_t);
 
-static void hush(const struct plait_notice *n, void *arg)
-{
-    (void)n, (void)arg;
-}
-
-static plait_executor *open_quietly(unsigned workers)
-{
-    plait_executor *ex;
-    CHECK_INT(plait_open(&ex, PLAIT_PROCESSES, .workers = workers, .notice = hush,
-                         .grace_ns = 50 * PLAIT_MILLISECOND),
-              ==, 0);
-    return ex;
-}
-
 // Whom a lost task names as dead is one worker, the same for all of a round.
 static void names_one(plait_future *f, int e, int *victim)
 {
@@ -147,7 +133,7 @@ static void names_one(plait_future *f, int e, int *victim)
 static void mischief_among_others(const struct plait_task *task, struct mischief m, int rounds)
 {
     enum { N = 64 };
-    plait_executor *ex = open_quietly(2);
+    plait_executor *ex = open_unheard(2);
     int lost = 0, wrong = 0;
     for (int round = 0; round < rounds; round++) {
         plait_future *f[N], *bad;
@@ -204,7 +190,7 @@ TEST(closes_every_descriptor, .limit_s = 60)
 
 TEST(forked_copies_do_no_harm, .limit_s = 60)
 {
-    plait_executor *ex = open_quietly(2);
+    plait_executor *ex = open_unheard(2);
     for (int i = 0; i < 20; i++) {
         plait_future *f, *g;
         int64_t sum = 0;

@@ -166,6 +166,20 @@ plait_executor *open_processes(unsigned workers)
     return ex;
 }
 
+static void hush(const struct plait_notice *n, void *arg)
+{
+    (void)n, (void)arg;
+}
+
+plait_executor *open_unheard(unsigned workers)
+{
+    plait_executor *ex;
+    CHECK_INT(plait_open(&ex, PLAIT_PROCESSES, .workers = workers, .notice = hush,
+                         .grace_ns = 50 * PLAIT_MILLISECOND),
+              ==, 0);
+    return ex;
+}
+
 void close_processes(plait_executor *ex)
 {
     CHECK_INT(plait_close(ex), ==, 0);

@@ -42,6 +42,9 @@ void sleep_ms(int ms);
 
 // Opens an executor of processes, or fails the test.
 plait_executor *open_processes(unsigned workers);
+
+// The same, of which nothing is printed and nobody waits for long.
+plait_executor *open_unheard(unsigned workers);
 void close_processes(plait_executor *ex);
 
 #endif
