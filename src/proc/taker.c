@@ -161,6 +161,8 @@ static void sleep_on_word(struct pl_mate *m, struct pl_worker *w)
 static void sleep_until_rung(struct pl_mate *m)
 {
     struct pl_strand *s = pl_strand_current();
+    // What others have finished when they had their turn.
+    pl_mate_settle(m);
     // What the tasks printed is seen now rather than at the end.
     fflush(stdout);
     if (pl_worker_is_free(s->worker))

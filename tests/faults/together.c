@@ -195,6 +195,57 @@ TEST(an_end_is_seen_while_another_computes, .limit_s = 60)
     close_processes(ex);
 }
 
+static int wait_for_value(plait_shared_channel *const *c, void *out)
+{
+    char value;
+    (void)out;
+    return plait_shared_get(*c, &value);
+}
+PLAIT_TASK(wait_for_value, plait_shared_channel *, void);
+
+struct pairs {
+    plait_shared_channel *channels[100];
+    plait_future *futures[100];
+};
+
+// A fiber that waits does not look at the rings.
+static int wake_each(struct pairs *const *in, int *soon)
+{
+    for (int i = 0; i < 100; i++) {
+        int64_t began = plait_now();
+        CHECK_INT(plait_shared_put((*in)->channels[i], ""), ==, 0);
+        CHECK_INT(plait_result((*in)->futures[i], NULL), ==, 0);
+        *soon += plait_now() - began < 100 * PLAIT_MILLISECOND;
+    }
+    return 0;
+}
+PLAIT_TASK(wake_each, struct pairs *, int);
+
+TEST(the_end_of_one_that_others_wake_is_seen, .limit_s = 60)
+{
+    plait_executor *ex, *fibers;
+    plait_future *f;
+    struct pairs p, *at = &p;
+    int soon = 0;
+    CHECK_INT(plait_open(&ex, PLAIT_PROCESSES, .workers = 1, .tasks_per_worker = 100), ==, 0);
+    CHECK_INT(plait_open(&fibers, PLAIT_FIBERS), ==, 0);
+    for (int i = 0; i < 100; i++) {
+        CHECK_INT(plait_shared_channel_new(&p.channels[i], 1, 1), ==, 0);
+        CHECK_INT(plait_submit(ex, &p.futures[i], wait_for_value, { p.channels[i] }), ==, 0);
+    }
+    CHECK_INT(plait_submit(fibers, &f, wake_each, { at }), ==, 0);
+    CHECK_INT(plait_result(f, &soon), ==, 0);
+    plait_free(f);
+    for (int i = 0; i < 100; i++) {
+        plait_free(p.futures[i]);
+        plait_shared_channel_free(p.channels[i]);
+    }
+    check_say("%d of 100", soon);
+    CHECK_INT(soon, >=, 97); // the audit sees it too, a quarter of a second later
+    CHECK_INT(plait_close(fibers), ==, 0);
+    close_processes(ex);
+}
+
 // ---- a worker that retires, and a task that runs on in it
 
 static int stay_large(const void *in, void *out)
