@@ -32,13 +32,14 @@
 // is given), not write, and has no network. What it opens stays open. The finalizer has no more
 // than a task.
 //
-// What it does not do: a task may use any CPU time and memory unless they are limited (and
-// .memory_limit_bytes counts what is mapped: not what is written into a file of memfd_create(), nor
-// threads, which a control group counts), return a wrong result, and with .shared_heap read and write what the program keeps there, and stop the
-// program by ruining the heap's own books, or worse. With .files it sees the names and sizes of
-// files that it may not read; without, those of files whose path it knows. It can write to the
-// program's stdout and stderr, read its stdin, and make them non-blocking: give the program others
-// where that matters. A kernel bug in what is left of the system calls is not kept away.
+// What it does not do: a task may use any CPU time and memory unless they are limited, return a
+// wrong result, and with .shared_heap read and write what the program keeps there, and stop the
+// program by ruining the heap's own books, or worse. A limit of memory counts what is mapped: not
+// what is written into a file of memfd_create(), and no threads; a control group counts those. With
+// .files it sees the names and sizes of files that it may not read; without, those of files whose
+// path it knows. It can write to the program's stdout and stderr, read its stdin, and make them
+// non-blocking: give the program others where that matters. A kernel bug in what is left of the
+// system calls is not kept away.
 //
 // Everything here works in tasks of every executor and on plain threads, but not in a sandbox.
 #ifndef PLAIT_SANDBOX_H
