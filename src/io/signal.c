@@ -50,9 +50,11 @@ static void *pass_on(void *arg)
     plait_signals *s = arg;
     for (unsigned i = 0; i < s->count; i++)
         pl_signal_unblock(s->numbers[i]);
-    while (!atomic_load(&s->stop)) {
+    for (;;) {
         struct plait_signal value;
-        uint32_t bell = pl_signal_bell(); /* before the counts: what comes after them changes it */
+        uint32_t bell = pl_signal_bell(); /* first: what comes after the looks below changes it */
+        if (atomic_load(&s->stop))
+            break;
         if (!take(s, &value))
             pl_signal_sleep(bell);
         else if (plait_put(s->channel, &value) < 0)

@@ -151,6 +151,19 @@ CONFORM(a_wait_is_cancelled)
     plait_free(f);
 }
 
+// Its thread is told to end at every moment of its life, most often as it goes to sleep.
+TEST(opened_and_closed_at_once, .limit_s = 60)
+{
+    NEEDS_DELIVERY();
+    for (int i = 0; i < 5000; i++) {
+        plait_signals *s;
+        CHECK_INT(plait_signals_new(&s, SIGUSR1), ==, 0);
+        for (int spin = 0; spin < i % 64 * 200; spin++)
+            __asm__ volatile("");
+        plait_signals_free(s);
+    }
+}
+
 // ---- the process's dispositions -----------------------------------------------------------------
 
 enum { RESTORER = 0x04000000 }; // glibc sets this flag in each call of sigaction()
