@@ -53,7 +53,7 @@ int pl_spawn_worker(const struct pl_greeting *g, const struct pl_message *fork, 
     int e = pl_socket_pair(pair);
     if (e < 0)
         return e;
-    e = pl_process_spawn_self(pl_main_program(), "(plait worker)", marker, pair[1], &pid);
+    e = pl_process_spawn_self(pl_main_program(), PL_WORKER_TITLE, marker, pair[1], &pid);
     pl_fd_close(pair[1]);
     if (e == 0)
         e = repeat(pair[0], &g->setup);

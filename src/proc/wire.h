@@ -91,9 +91,12 @@ enum pl_fork_fd {
 };
 
 // The variable that tells plait_main() that this is to be a zygote: its value is the host's pid.
+// And how its only argument begins.
 #define PL_ZYGOTE_VARIABLE "PLAIT_ZYGOTE"
+#define PL_ZYGOTE_TITLE    "(plait zygote of "
 
 // The same for a worker that starts as the program anew: its value is the zygote's pid.
 #define PL_WORKER_VARIABLE "PLAIT_WORKER"
+#define PL_WORKER_TITLE    "(plait worker)"
 
 #endif

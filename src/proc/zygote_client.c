@@ -46,7 +46,7 @@ static int spawn(struct pl_pool *p, int peer)
     char marker[64], title[64];
     struct pl_zygote *z = &p->zygote;
     snprintf(marker, sizeof marker, "%s=%d", PL_ZYGOTE_VARIABLE, pl_process_id());
-    snprintf(title, sizeof title, "(plait zygote of %s)", p->ex.name);
+    snprintf(title, sizeof title, PL_ZYGOTE_TITLE "%s)", p->ex.name);
     int e = pl_process_spawn_self(pl_main_program(), title, marker, peer, &z->pid);
     if (e < 0)
         return e;

@@ -3,9 +3,12 @@
 #include "faults/lib/faults.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int add(const struct add *in, int64_t *out)
@@ -162,4 +165,42 @@ TEST(executors_within_workers, .limit_s = 60)
         plait_free(f[i]);
     }
     close_processes(ex);
+}
+
+// Started as a part of an executor by a program that has died before it got here: 0, and not a word
+// of what this program would say.
+static void ends_without_a_word(const char *variable, const char *title)
+{
+    int words[2], channel[2], status;
+    char byte, gone[16];
+    int dead = fork();
+    if (dead == 0)
+        _exit(0);
+    CHECK_INT(waitpid(dead, &status, 0), ==, dead);
+    snprintf(gone, sizeof gone, "%d", dead);
+    CHECK_INT(pipe(words), ==, 0);
+    CHECK_INT(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, channel), ==, 0);
+    int orphan = fork();
+    if (orphan == 0) {
+        dup2(words[1], 1);
+        dup2(words[1], 2);
+        dup2(channel[0], 3);
+        closefrom(4);
+        setenv(variable, gone, 1);
+        execl("/proc/self/exe", "program", title, NULL);
+        _exit(127);
+    }
+    close(words[1]);
+    close(channel[0]);
+    close(channel[1]);
+    CHECK_INT(read(words[0], &byte, 1), ==, 0);
+    close(words[0]);
+    CHECK_INT(waitpid(orphan, &status, 0), ==, orphan);
+    CHECK_INT(status, ==, 0);
+}
+
+TEST(the_program_dies_while_it_starts)
+{
+    ends_without_a_word("PLAIT_ZYGOTE", "(plait zygote of processes)");
+    ends_without_a_word("PLAIT_WORKER", "(plait worker)");
 }
