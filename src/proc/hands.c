@@ -14,6 +14,9 @@
  *
  *   A hand whose workers die at start, again and again, without having run anything, is given up;
  *   when the last is given up the pool is broken, and everything pending fails with the cause.
+ *   Where there is no descriptor, no memory or no process to be had for a worker its hand is never
+ *   given up, since that passes. But nothing waits for it without end: when no worker is left and
+ *   each hand has found it so again and again, what waits fails with the cause.
  */
 #include "proc/pool.h"
 
@@ -133,25 +136,56 @@ static void reset_books(struct pl_hand *h)
         pl_flight_free(h, &h->flights[PL_SLOTS - 1 - slot]);
 }
 
-// It did not come to be: tries again later, or never.
-static void failed_start(struct pl_hand *h, const char *what, int e)
+static void try_later(struct pl_hand *h, unsigned failures)
 {
     h->state = PL_HAND_EMPTY;
-    h->failed_starts++;
-    h->start_at = pl_clock_after(PAUSE_NS << (h->failed_starts < 6 ? h->failed_starts - 1 : 5));
-    if (h->failed_starts >= h->pool->worker.starts_max)
-        h->start_at = PL_FOREVER;
-    if (e < 0)
-        snprintf(h->pool->broken_why, sizeof h->pool->broken_why, "%s: %s", what,
-                 plait_strerror(e));
+    h->start_at = pl_clock_after(PAUSE_NS << (failures < 6 ? failures - 1 : 5));
 }
 
-static void break_if_hopeless(struct pl_pool *p, struct pl_after *after)
+// Its worker died at start: another one later, or none any more.
+static void failed_start(struct pl_hand *h)
 {
-    for (unsigned i = 0; i < p->hand_count; i++)
-        if (p->hands[i].state != PL_HAND_EMPTY || p->hands[i].start_at != PL_FOREVER)
-            return; // what is parked is no hope: it would be started by what goes well
-    if (p->phase == PL_POOL_RUNS)
+    try_later(h, ++h->failed_starts);
+    if (h->failed_starts >= h->pool->worker.starts_max)
+        h->start_at = PL_FOREVER;
+}
+
+// There was none: something is short.
+static void found_short(struct pl_hand *h, const char *what, int e)
+{
+    try_later(h, ++h->shortages);
+    snprintf(h->pool->broken_why, sizeof h->pool->broken_why, "%s: %s", what, plait_strerror(e));
+}
+
+// Everything that waits fails with the cause.
+static void fail_waiting(struct pl_pool *p, struct pl_after *after)
+{
+    struct pl_job **from = after->end;
+    pl_pool_drop_queue(p, -EOWNERDEAD, PLAIT_REASON_DIED, after);
+    for (struct pl_job *job = *from; job; job = job->next) {
+        struct pl_future_extra *x =
+            pl_future_extra(PL_CONTAINER(job, struct plait_future, notify.job));
+        if (x) // else the code alone tells
+            snprintf(x->message, sizeof x->message, "%s", p->broken_why);
+    }
+}
+
+void pl_pool_check_hope(struct pl_pool *p, struct pl_after *after)
+{
+    bool short_of = false;
+    for (unsigned i = 0; i < p->hand_count; i++) {
+        const struct pl_hand *h = &p->hands[i];
+        bool given_up = h->start_at == PL_FOREVER; // what is parked is no hope: it would be started
+                                                   // by what goes well
+        if (h->state != PL_HAND_EMPTY || (!given_up && h->shortages < p->worker.starts_max))
+            return;
+        short_of |= !given_up;
+    }
+    if (p->phase != PL_POOL_RUNS)
+        return;
+    if (short_of)
+        fail_waiting(p, after);
+    else
         pl_pool_break(p, NULL, after);
 }
 
@@ -217,7 +251,7 @@ int pl_hand_fork(struct pl_pool *p, struct pl_hand *h)
     pl_fd_close(fds[PL_FORK_STDERR]);
     if (e < 0) {
         clean(h);
-        failed_start(h, "a worker process cannot be started", e);
+        found_short(h, "a worker process cannot be started", e);
     }
     return e;
 }
@@ -231,9 +265,10 @@ void pl_hand_forked(struct pl_pool *p, const struct pl_message *m, int pidfd)
     }
     if (m->code < 0) {
         clean(h);
-        failed_start(h, "a worker process cannot be forked", m->code);
+        found_short(h, "a worker process cannot be forked", m->code);
         return;
     }
+    h->shortages = pidfd < 0 ? h->shortages : 0;
     h->pid = m->pid;
     h->pidfd = pidfd;
     h->state = PL_HAND_LIVE;
@@ -512,7 +547,7 @@ void pl_hand_died(struct pl_pool *p, struct pl_hand *h, const struct pl_message 
     h->state = PL_HAND_DYING;
     pl_ear_close(h);
     bool started = settle_all(h, m, after);
-    bool useful = started || h->served > 0 || h->retiring;
+    bool useful = started || h->served > 0 || h->retiring, watched = h->pidfd >= 0;
     if (!started && !h->retiring && p->phase == PL_POOL_RUNS)
         tell_of_death(h, m, useful, after);
     clean(h);
@@ -520,8 +555,10 @@ void pl_hand_died(struct pl_pool *p, struct pl_hand *h, const struct pl_message 
         h->flights[slot].state = PL_FLIGHT_FREE;
     h->state = PL_HAND_EMPTY;
     h->start_at = 0;
-    if (!useful) {
-        failed_start(h, NULL, 0);
+    if (!watched) {
+        found_short(h, "a worker process cannot be watched", -EMFILE);
+    } else if (!useful) {
+        failed_start(h);
     } else {
         h->failed_starts = 0;
         h->parked = h->surplus;
@@ -529,7 +566,7 @@ void pl_hand_died(struct pl_pool *p, struct pl_hand *h, const struct pl_message 
         p->parked += h->parked;
     }
     h->retiring = h->surplus = false;
-    break_if_hopeless(p, after);
+    pl_pool_check_hope(p, after);
     if (p->broken && p->waiting) // what was taken from it again
         pl_pool_break(p, NULL, after);
     if (p->parked > 0)
@@ -541,12 +578,5 @@ void pl_pool_break(struct pl_pool *p, const char *why, struct pl_after *after)
     p->broken = true;
     if (why)
         snprintf(p->broken_why, sizeof p->broken_why, "%s", why);
-    struct pl_job **from = after->end;
-    pl_pool_drop_queue(p, -EOWNERDEAD, PLAIT_REASON_DIED, after);
-    for (struct pl_job *job = *from; job; job = job->next) {
-        struct pl_future_extra *x =
-            pl_future_extra(PL_CONTAINER(job, struct plait_future, notify.job));
-        if (x) // else the code alone tells
-            snprintf(x->message, sizeof x->message, "%s", p->broken_why);
-    }
+    fail_waiting(p, after);
 }

@@ -133,6 +133,7 @@ struct pl_hand {
     int64_t start_at;        // EMPTY: when to start the next
     int64_t kill_at;         // DYING: when to kill it, if it has not ended by itself
     unsigned failed_starts;  // in a row, without a task begun
+    unsigned shortages;      // in a row, that kept a worker from being forked
     uint32_t work_at, done_at;
     unsigned inflight;     // futures in flight
     uint64_t served;       // tasks that ended here, of this process
@@ -483,6 +484,9 @@ void pl_hand_condemn(struct pl_hand *h, const char *cause, int64_t ns);
 
 // Kills it if its time has come.
 void pl_hand_kill_due(struct pl_hand *h, int64_t now);
+
+// After a hand has become empty, or stayed so: whether what waits can wait for anything.
+void pl_pool_check_hope(struct pl_pool *p, struct pl_after *after);
 
 // Gives up: everything pending fails with `why`.
 void pl_pool_break(struct pl_pool *p, const char *why, struct pl_after *after);

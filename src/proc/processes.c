@@ -132,7 +132,7 @@ static int receive_forked(struct pl_pool *p, unsigned wanted, struct pl_after *a
         forked = 0;
         for (unsigned i = 0; i < p->hand_count; i++) {
             const struct pl_hand *h = &p->hands[i];
-            if (h->state == PL_HAND_EMPTY && h->failed_starts > 0 && h->pid == 0)
+            if (h->state == PL_HAND_EMPTY && h->shortages > 0)
                 return -EAGAIN;
             forked += h->state == PL_HAND_LIVE;
         }

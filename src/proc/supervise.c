@@ -60,8 +60,12 @@ static void look_after_hands(struct pl_pool *p, int64_t now, struct pl_after *af
         p->forking += p->hands[i].state == PL_HAND_FORKING;
     for (unsigned i = 0; z->ready && i < p->hand_count && p->forking < FORKS_AT_ONCE; i++) {
         struct pl_hand *h = &p->hands[i];
-        if (h->state == PL_HAND_EMPTY && h->start_at <= now && pl_hand_fork(p, h) == 0)
-            p->forking++; // else it has noted when to try again
+        if (h->state != PL_HAND_EMPTY || h->start_at > now)
+            continue;
+        if (pl_hand_fork(p, h) == 0)
+            p->forking++;
+        else
+            pl_pool_check_hope(p, after); // it has noted when to try again
     }
 }
 

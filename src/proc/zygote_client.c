@@ -144,6 +144,7 @@ static void obey(struct pl_pool *p, const struct pl_message *m, int fd, struct p
         break;
     case PL_MESSAGE_FORKED:
         pl_hand_forked(p, m, fd);
+        pl_pool_check_hope(p, after);
         return;
     case PL_MESSAGE_DIED:
         if (m->hand < p->hand_count)

@@ -3,6 +3,7 @@
 #include "faults/lib/faults.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +90,47 @@ TEST(too_few_descriptors, .limit_s = 60)
     }
     CHECK(opened);
     CHECK_INT(failed, >, 5);
+}
+
+// What is short for a while costs what waits meanwhile, and no place of the executor.
+TEST(short_of_descriptors_for_a_while, .limit_s = 60)
+{
+    enum { WORKERS = 2 };
+    plait_executor *ex;
+    plait_future *f;
+    struct rlimit before, none;
+    CHECK_INT(plait_open(&ex, PLAIT_PROCESSES, .workers = WORKERS, .notice = hush), ==, 0);
+    int zygote = only_child(), pids[WORKERS];
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", zygote, zygote);
+    FILE *children = fopen(path, "r");
+    CHECK(children && fscanf(children, "%d %d", &pids[0], &pids[1]) == WORKERS);
+    fclose(children);
+    CHECK_INT(getrlimit(RLIMIT_NOFILE, &before), ==, 0);
+    none = before;
+    none.rlim_cur = 3;
+    CHECK_INT(setrlimit(RLIMIT_NOFILE, &none), ==, 0);
+    for (int i = 0; i < WORKERS; i++)
+        CHECK_INT(kill(pids[i], SIGKILL), ==, 0);
+    // One may have reached a worker that was still alive.
+    for (int e = 0; e == 0;) {
+        CHECK_INT(plait_submit(ex, &f, add, { 1, 2 }), ==, 0);
+        e = plait_result(f, NULL);
+        CHECK(e == 0 || e == -EOWNERDEAD);
+        if (e == 0 || !strstr(plait_error(f)->message, "cannot be")) {
+            plait_free(f);
+            e = 0;
+        }
+    }
+    check_say("%s", plait_error(f)->message);
+    plait_free(f);
+    CHECK_INT(setrlimit(RLIMIT_NOFILE, &before), ==, 0);
+    while (count_children_of(zygote) < WORKERS)
+        sleep_ms(10);
+    CHECK_INT(plait_submit(ex, &f, add, { 1, 2 }), ==, 0);
+    CHECK_INT(plait_result(f, NULL), ==, 0);
+    plait_free(f);
+    close_processes(ex);
 }
 
 TEST(many_workers, .limit_s = 120)
