@@ -68,8 +68,9 @@ struct pl_mate {
     bool taking; // somebody is the taker
     bool owed;   // the supervisor may have to be woken: the taker will, unless it sleeps
     bool taker_sleeps;
-    bool host_slept;  // whoever waits for the last result had to be woken
-    bool host_ousted; // we were woken on the very CPU on which the host runs
+    bool host_slept;             // whoever waits for the last result had to be woken
+    bool host_ousted;            // we were woken on the very CPU on which the host runs
+    uint32_t stood_at[PL_SLOTS]; // where in `work`, by slot
     struct pl_idler *idle;
     int64_t now, doze_ns; // the clock as last read
     int64_t busy_since, run_ns;

@@ -60,8 +60,9 @@ bool pl_hand_receive_cargo(struct pl_hand *h, const struct pl_message *m, const 
 void pl_hand_taken(struct pl_hand *h, const struct pl_message *m)
 {
     struct pl_flight *fl = &h->flights[m->slot % PL_SLOTS];
-    if (m->slot >= PL_SLOTS || fl->state != PL_FLIGHT_SENT || !pl_task_has_fds(fl->future->task))
-        return; // it was told to end meanwhile, or it makes no sense: nothing depends on it
+    if (m->slot >= PL_SLOTS || fl->state != PL_FLIGHT_SENT || fl->stands_at != m->count ||
+        !pl_task_has_fds(fl->future->task))
+        return; // it has ended, or was told to; or it makes no sense: nothing depends on it
     fl->taken = true;
     for (unsigned i = 0; i < PLAIT_TASK_FDS_MAX; i++)
         if (m->slots[0] >> i & 1)

@@ -91,6 +91,7 @@ struct pl_flight {
     int cargo; // a received result, or PL_CARGO_NONE, _LOST
     uint32_t cargo_bytes;
     struct pl_parcel *parcel; // received with the result, or NULL
+    uint32_t stands_at;       // in `work`
     uint8_t slot, state, ladder;
     uint8_t reason; // enum plait_reason of the ladder
     bool heavy;     // a CARGO message was sent for it

@@ -124,6 +124,7 @@ static void push(struct pl_pool *p, struct pl_flight *fl)
     // Relaxed: the push that follows releases it.
     atomic_store_explicit(&h->channel->slots[fl->slot].state, PL_SLOT_QUEUED, memory_order_relaxed);
     h->sent[h->work_at % PL_SLOTS] = fl->slot;
+    fl->stands_at = h->work_at;
     pl_ring_push(&h->channel->work, &h->work_at, fl->slot);
     enum pl_asleep asleep = pl_channel_take_asleep(h->channel);
     if (asleep != PL_ASLEEP_NOT) {

@@ -185,6 +185,7 @@ static void taken(struct pl_given *g, unsigned n)
     struct serving_fds *v = PL_CONTAINER(g, struct serving_fds, given);
     struct pl_message m = { .kind = PL_MESSAGE_TAKEN,
                             .slot = v->index,
+                            .count = v->mate->stood_at[v->index],
                             .slots = { UINT64_C(1) << n } };
     (void)pl_socket_send(v->mate->socket, &m, sizeof m, NULL, 0); // then it is told by our end
 }

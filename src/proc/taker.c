@@ -98,7 +98,10 @@ static int take(struct pl_mate *m)
             return -1; // what is in the ring is somebody else's
         int slot = pl_ring_pop(&m->channel->work, &m->work_at);
         pl_channel_expect(m->channel, &m->channel->work, m->work_at + 1);
-        if (slot < 0 || pl_slot_take(&m->channel->slots[slot], PL_SLOT_STARTED))
+        if (slot < 0)
+            return slot;
+        m->stood_at[slot] = m->work_at - 1;
+        if (pl_slot_take(&m->channel->slots[slot], PL_SLOT_STARTED))
             return slot;
         // Taken back: the host gets its slot. What was sent for it must not be found by the next.
         if (m->channel->slots[slot].in_place & PL_PLACE_AWAITS) {

@@ -24,7 +24,8 @@
  *       worker -> host    CARGO (memfd, descriptors)     of the result of `slot`
  *                         ROLL                           these
  *                         UNFIT                          it cannot start: `slot` is the step
- *                         TAKEN                          the task in `slot` has taken descriptors
+ *                         TAKEN                          the task in `slot`, which stood at `count`
+ *                                                        in `work`, has taken descriptors
  *                         RETIRE                         it takes no more, and ends after what runs
  *
  *   A worker that starts as the program anew (PLAIT_START_SPAWN) is sent the same SETUP, HELLO and

@@ -539,6 +539,43 @@ static void end_of_forged(plait_future *f)
     plait_free(f);
 }
 
+// What one task takes is not taken from the next in its slot, nor can it say so of another: this
+// one says of every slot that its descriptors are taken, and dies.
+static int speak_for_others(const void *in, void *out)
+{
+    (void)in, (void)out;
+    for (uint32_t slot = 0; slot < 256; slot++)
+        for (int fd = 3; fd < 64; fd++) {
+            struct pl_message m = { .kind = PL_MESSAGE_TAKEN, .slot = slot, .slots = { 255 } };
+            int type = 0;
+            socklen_t bytes = sizeof type;
+            if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) == 0 && type == SOCK_SEQPACKET)
+                send_with_fds(fd, &m, sizeof m, -1, 0);
+        }
+    return raise(SIGKILL);
+}
+PLAIT_TASK(speak_for_others, void, void);
+
+TEST(a_taker_does_not_speak_for_the_next)
+{
+    plait_executor *ex = open_quietly(1, 1);
+    plait_future *first, *next;
+    int ends[2], file = make_file();
+    char text[8];
+    worker_of(ex);
+    CHECK_INT(pipe2(ends, O_CLOEXEC), ==, 0);
+    CHECK_INT(plait_submit(ex, &first, speak_for_others, { 0 }), ==, 0);
+    CHECK_INT(plait_submit(ex, &next, write_or_die, { ends[1], 0, file, true }), ==, 0);
+    CHECK_INT(close(ends[1]), ==, 0);
+    CHECK_INT(close(file), ==, 0);
+    CHECK_INT(plait_result(first, NULL), ==, -EOWNERDEAD);
+    CHECK_INT(plait_result(next, NULL), ==, 0);
+    CHECK_INT(drain(ends[0], text, sizeof text), ==, 1);
+    plait_free(first);
+    plait_free(next);
+    close_processes(ex);
+}
+
 TEST(forged_messages_leave_nothing_open, .limit_s = 60)
 {
     enum { ROUNDS = 60 };
