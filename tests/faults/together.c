@@ -211,6 +211,7 @@ struct pairs {
 // A fiber that waits does not look at the rings.
 static int wake_each(struct pairs *const *in, int *soon)
 {
+    *soon = 0;
     for (int i = 0; i < 100; i++) {
         int64_t began = plait_now();
         CHECK_INT(plait_shared_put((*in)->channels[i], ""), ==, 0);
