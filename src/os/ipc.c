@@ -301,7 +301,7 @@ int pl_memfd_of(const char *name, const void *data, size_t bytes)
         else if (n == 0 || errno != EINTR)
             err = n == 0 ? ENOSPC : errno;
     }
-    if (!err && fcntl(fd, F_ADD_SEALS, SIZE_SEALS | F_SEAL_WRITE) < 0)
+    if (!err && fcntl(fd, F_ADD_SEALS, SIZE_SEALS) < 0)
         err = errno;
     if (!err)
         return fd;

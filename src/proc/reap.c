@@ -27,8 +27,9 @@
 #include "os/futex.h"
 #include "os/memory.h"
 
-// How long a waiting thread looks at the rings before it sleeps: about what waking it costs.
-#define DOZE_MOST_NS 50000
+// How long a waiting thread looks at the rings before it sleeps: about what it costs to wake the
+// worker and this thread, at worst.
+#define DOZE_MOST_NS 100000
 
 // How far ahead slots are fetched: together they take as long to come as one.
 #define EXPECTED 8u
@@ -456,6 +457,7 @@ struct led {
     struct pl_waiter waiter;
     struct pl_pool *pool;
     bool beside;         // the task ran, and on another CPU, when this thread gave dozing up
+    int64_t dozes_since; // when it began
     _Atomic bool asleep; // or about to be
 };
 
@@ -538,6 +540,7 @@ static bool doze(struct led *led, plait_future *f, int64_t deadline)
             int64_t now = pl_now();
             if (until == 0) {
                 until = now + p->leader_doze_ns < deadline ? now + p->leader_doze_ns : deadline;
+                led->dozes_since = now;
             } else if (now >= until) {
                 pl_lock(&p->lock);
                 led->beside = is_started(f);
@@ -565,7 +568,6 @@ static void sleep_as_leader(struct led *led, plait_future *f, int64_t deadline)
     p->leader_on = alone;
     pl_unlock(&p->lock);
     atomic_store(&led->asleep, true);
-    int64_t asleep_at = led->beside ? pl_now() : 0;
     // Whatever ends it, we look again.
     if (sleep && !pl_future_is_done(f)) {
         if (alone)
@@ -575,8 +577,8 @@ static void sleep_as_leader(struct led *led, plait_future *f, int64_t deadline)
             pl_gong_await(p->gong, strikes, deadline);
     }
     atomic_store(&led->asleep, false);
-    // Had it dozed on, it would have been there in time.
-    bool too_soon = led->beside && pl_now() - asleep_at < DOZE_MOST_NS;
+    // Had it dozed for longer, it would have been there in time.
+    bool too_soon = led->beside && pl_now() - led->dozes_since < DOZE_MOST_NS;
     pl_lock(&p->lock);
     if (too_soon)
         p->leader_doze_ns = DOZE_MOST_NS;

@@ -27,8 +27,9 @@
 #include "os/thread.h"
 #include <plait/fiber.h>
 
-// The longest doze: about what waking a core costs; and what is not worth beginning.
-#define DOZE_MOST_NS  50000
+// The longest doze: about what it costs to wake this worker and who waits for it, at worst; and
+// what is not worth beginning.
+#define DOZE_MOST_NS  100000
 #define DOZE_LEAST_NS 4000
 
 // Pauses between two looks while many tasks come: let a few gather, each look at the ring takes its
@@ -222,15 +223,14 @@ int pl_mate_next(struct pl_mate *m)
             pl_mate_settle(m);
         }
         m->host_slept = m->host_ousted = false;
+        int64_t idle_since = m->now;
         while ((slot = at_once ? -1 : doze(m, pause)) < 0 && !atomic_load(&m->stopping)) {
-            int64_t asleep_at = m->now;
             // Only the taker adds to it.
             atomic_store_explicit(&m->searches, m->searches + 1, memory_order_relaxed);
             at_once = false;
             sleep_until_rung(m);
-            // Had it dozed on, it would have been awake in time; or it would have dozed for
-            // nothing.
-            m->doze_ns = m->now - asleep_at < DOZE_MOST_NS ? DOZE_MOST_NS : m->doze_ns / 2;
+            // Had it dozed for longer, it would have been awake in time; or for nothing.
+            m->doze_ns = m->now - idle_since < DOZE_MOST_NS ? DOZE_MOST_NS : m->doze_ns / 2;
         }
         m->busy_since = m->now;
     }
