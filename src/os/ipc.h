@@ -82,7 +82,8 @@ int pl_memfd_map_private(int fd, size_t bytes, void **ret);
 // The mapping does not exist in what this process forks.
 int pl_memory_not_inherited(void *at, size_t bytes);
 
-// Memory that holds a copy of the bytes, which nobody can change any more. The descriptor.
+// Memory of a size that nobody can change any more, with a copy of the bytes. The descriptor. It is
+// not sealed against writing: the kernel refuses that (EBUSY) while a page of it is looked at.
 int pl_memfd_of(const char *name, const void *data, size_t bytes);
 
 // Whether the descriptor is memory of exactly that size that nobody can make smaller.

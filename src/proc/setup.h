@@ -3,7 +3,7 @@
  * setup.h - what each worker of an executor is and may use, as it travels to the workers.
  *
  * DESIGN
- *   The host writes the options down once, as one sealed piece of memory without pointers: strings
+ *   The host writes the options down once, as one piece of memory without pointers: strings
  *   and the initializer's argument lie behind the structure, found by their offsets. Every zygote
  *   and every worker of the executor gets the same one. A worker applies it step by step before it
  *   takes a task; the first step that fails is told to the host, which knows the words for it, and
