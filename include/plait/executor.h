@@ -123,8 +123,9 @@ struct plait_worker_options {
                                              not killed, after its last task; within grace_ns */
 
     uint64_t tasks_max;          /* a worker that ran so many is replaced: it takes no more, and
-                                    ends with what runs beside. With tasks_per_worker a task that
-                                    runs for long, or an actor, keeps its other places empty then */
+                                    ends with what runs beside. With tasks_per_worker above 1 its
+                                    replacement starts at once; of those that a long task keeps
+                                    from ending, as many as there are workers are replaced so */
     uint64_t resident_max_bytes; /* the same for one that keeps more memory resident after a task;
                                     looked at after every task, but at most every millisecond */
     uint64_t memory_limit_bytes; /* RLIMIT_AS: what a worker may map beyond what it starts with */

@@ -346,7 +346,7 @@ bool pl_batch_map(struct plait_executor *ex, const struct plait_task *task, cons
     int number = pl_table_find(&p->table, task), code = 0;
     if (number < 0 || !is_for(p))
         return false;
-    struct host h = { .ex = ex, .places = p->hand_count * ex->options.tasks_per_worker };
+    struct host h = { .ex = ex, .places = p->workers * ex->options.tasks_per_worker };
     h.runners = pl_zalloc_array(h.places, sizeof *h.runners);
     if (!h.runners)
         return false;

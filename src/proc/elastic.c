@@ -13,6 +13,10 @@
  *   more is given to it, and when what it runs has ended it is told to stop. From then on it has
  *   the executor's grace for its finalizer. A worker whose memory has grown too large retires by
  *   itself, and says so first.
+ *
+ *   Where workers run several tasks each, one that is to be replaced may have to wait for a task
+ *   that never ends. So there are as many spare hands as workers; one of them takes over as soon as
+ *   nothing more is given to the worker, whose own hand is a spare one then.
  */
 #include "proc/pool.h"
 
@@ -34,6 +38,33 @@ static void stop_if_done(struct pl_hand *h)
                         h->pool->ex.options.grace_ns);
 }
 
+// Nothing more is given to it, and what it runs may run for ever.
+static bool wants_replacement(const struct pl_hand *h)
+{
+    return h->state == PL_HAND_LIVE && !h->spare && !h->surplus && h->inflight > 0 &&
+           (h->retiring || pl_hand_is_spent(h->pool, h));
+}
+
+static struct pl_hand *spare_hand(struct pl_pool *p)
+{
+    for (unsigned i = 0; i < p->hand_count; i++)
+        if (p->hands[i].spare && p->hands[i].state == PL_HAND_EMPTY)
+            return &p->hands[i];
+    return NULL;
+}
+
+void pl_elastic_replace(struct pl_pool *p)
+{
+    struct pl_hand *spare;
+    for (unsigned i = 0; i < p->hand_count; i++)
+        if (wants_replacement(&p->hands[i]) && (spare = spare_hand(p))) {
+            p->hands[i].spare = true;
+            spare->spare = false;
+            spare->start_at = 0;
+            pl_pool_rouse(p, 1);
+        }
+}
+
 void pl_hand_retire(struct pl_hand *h, bool surplus)
 {
     if (h->state != PL_HAND_LIVE || h->retiring)
@@ -41,13 +72,16 @@ void pl_hand_retire(struct pl_hand *h, bool surplus)
     h->retiring = true;
     h->surplus = surplus;
     pl_hand_take_back(h->pool, h, PL_SLOTS, PL_ANY_PRIORITY);
+    if (h->pool->hand_count > h->pool->workers)
+        pl_elastic_replace(h->pool);
     stop_if_done(h);
 }
 
 void pl_hand_check_age(struct pl_hand *h)
 {
     uint64_t max = h->pool->worker.tasks_max;
-    if (PL_UNLIKELY(max > 0 && h->served >= max))
+    bool replaced = h->spare && h->inflight == 0; // and what it had not started was taken back
+    if (PL_UNLIKELY((max > 0 && h->served >= max) || replaced))
         pl_hand_retire(h, false);
     if (PL_UNLIKELY(h->retiring))
         stop_if_done(h);
@@ -58,7 +92,7 @@ void pl_hand_check_age(struct pl_hand *h)
 static size_t too_many(const struct pl_pool *p)
 {
     size_t tasks = p->inflight + p->queued;
-    size_t places = (size_t)(p->hand_count - p->parked) * p->ex.options.tasks_per_worker;
+    size_t places = (size_t)(p->workers - p->parked) * p->ex.options.tasks_per_worker;
     return tasks > places ? tasks - places : 0;
 }
 
@@ -100,7 +134,7 @@ static void shrink(struct pl_pool *p, int64_t now)
         return;
     unsigned stay = 0;
     for (unsigned i = 0; i < p->hand_count; i++)
-        stay += !p->hands[i].parked && !p->hands[i].surplus;
+        stay += !p->hands[i].parked && !p->hands[i].surplus && !p->hands[i].spare;
     for (unsigned i = p->hand_count; i-- > 0;) {
         struct pl_hand *h = &p->hands[i];
         if (h->state == PL_HAND_LIVE && !h->retiring && is_idle(h) &&

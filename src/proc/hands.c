@@ -51,8 +51,9 @@ int pl_hands_init(struct pl_pool *p)
         h->pool = p;
         h->index = i;
         h->socket = h->doorbell = h->bell = h->pidfd = -1;
-        h->parked = i >= p->worker.workers_min;
-        h->start_at = h->parked ? PL_FOREVER : 0;
+        h->spare = i >= p->workers;
+        h->parked = !h->spare && i >= p->worker.workers_min;
+        h->start_at = h->parked || h->spare ? PL_FOREVER : 0;
         p->parked += h->parked;
         for (unsigned slot = 0; slot < PL_SLOTS; slot++) {
             h->flights[slot].hand = h;
@@ -566,6 +567,10 @@ void pl_hand_died(struct pl_pool *p, struct pl_hand *h, const struct pl_message 
         p->parked += h->parked;
     }
     h->retiring = h->surplus = false;
+    if (h->spare) {
+        h->start_at = PL_FOREVER;
+        pl_elastic_replace(p);
+    }
     pl_pool_check_hope(p, after);
     if (p->broken && p->waiting) // what was taken from it again
         pl_pool_break(p, NULL, after);

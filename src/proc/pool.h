@@ -128,6 +128,7 @@ struct pl_hand {
     bool parked;             // EMPTY on purpose: there is too little to do (elastic.c)
     bool retiring;           // nothing more is given to it; it is told to stop once it has nothing
     bool surplus;            // retiring, and not to be replaced
+    bool spare;              // none of the workers: EMPTY, or another hand has replaced it already
     unsigned idle_looks;     // elastic.c: how often in a row it was found idle
     uint64_t idle_served;    // and what `served` was then
     char unfit[160];         // why it could not start, as it says
@@ -200,7 +201,8 @@ struct pl_pool {
     size_t setup_bytes;
     const char *(*call_name)(int number); // of the confinement, or NULL
     bool confined;                        // its workers are
-    unsigned hand_count;
+    unsigned workers;                     // there should be so many
+    unsigned hand_count;                  // those, and spare ones
     struct pl_hand *hands;
 
     _Alignas(64) struct pl_lock lock;
@@ -510,6 +512,10 @@ static inline bool pl_hand_is_spent(const struct pl_pool *p, const struct pl_han
 
 // More is to be done than the workers can do at once: has the supervisor start some.
 void pl_elastic_wish(struct pl_pool *p);
+
+// In an executor with spare hands: workers to which nothing more is given, and which do not end
+// yet, are replaced as long as there is a spare hand.
+void pl_elastic_replace(struct pl_pool *p);
 
 // The supervisor's turn: starts what is wished for, ends what is idle.
 void pl_elastic_run(struct pl_pool *p, int64_t now);

@@ -92,8 +92,8 @@ static void caps(const struct plait_executor *ex, struct plait_caps *ret)
         atomic_store_explicit(&p->backend, backend, memory_order_relaxed);
     *ret = (struct plait_caps){
         .kind = PLAIT_PROCESSES,
-        .workers = p->hand_count,
-        .parallel = p->hand_count > 1 || ex->options.tasks_per_worker > 1,
+        .workers = p->workers,
+        .parallel = p->workers > 1 || ex->options.tasks_per_worker > 1,
         .isolated = true,
         .kills = true,
         .suspends = ex->options.tasks_per_worker > 1,
@@ -211,8 +211,7 @@ static int prepare(struct pl_pool *p, const struct plait_worker_options *o)
         e = pl_poller_add(&p->poller, p->bell, PL_TAG_BELL);
     if (e >= 0)
         e = pl_hands_init(p);
-    return e < 0 ? pl_fail(e, "cannot prepare %u workers: %s", p->hand_count, plait_strerror(e))
-                 : 0;
+    return e < 0 ? pl_fail(e, "cannot prepare %u workers: %s", p->workers, plait_strerror(e)) : 0;
 }
 
 static int may_start(enum plait_start_method how)
@@ -263,7 +262,9 @@ int pl_processes_open(struct plait_executor **ret, const struct plait_options *o
     p->worker = worker;
     p->setup_fd = -1;
     p->idle_at = PL_FOREVER;
-    p->hand_count = o->workers;
+    p->workers = p->hand_count = o->workers;
+    if (o->tasks_per_worker > 1 && (worker.tasks_max || worker.resident_max_bytes))
+        p->hand_count = 2 * p->workers < PL_HANDS ? 2 * p->workers : PL_HANDS;
     pl_queue_init(p);
     p->backend = backend;
     p->doze = pl_cpu_count() > 1;

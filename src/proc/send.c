@@ -96,7 +96,8 @@ void pl_hand_refresh(struct pl_pool *p, struct pl_hand *h)
     if (busy != h->is_busy)
         (busy ? enter_busy : leave_busy)(p, h);
     bool room = h->channel && h->state == PL_HAND_LIVE && h->free_count > 0 &&
-                h->inflight < ahead(p, h) && !h->retiring && !h->clogged && !pl_hand_is_spent(p, h);
+                h->inflight < ahead(p, h) && !h->retiring && !h->spare && !h->clogged &&
+                !pl_hand_is_spent(p, h);
     if (h->has_room)
         leave_roomy(p, h);
     if (room)
@@ -236,6 +237,8 @@ void pl_hand_send(struct pl_pool *p, struct pl_hand *h, plait_future *f, struct 
     p->inflight++;
     p->warm = h;
     pl_hand_refresh(p, h);
+    if (PL_UNLIKELY(p->hand_count > p->workers && pl_hand_is_spent(p, h)))
+        pl_elastic_replace(p);
     if (at.in != PL_PLACE_CARGO && !fds) {
         push(p, fl);
     } else if (at.in != PL_PLACE_CARGO) {

@@ -79,6 +79,9 @@ struct pl_message {
                        // CARGO, TAKEN: in the first a bit for each of the task's descriptors
 };
 
+// As many hands has an executor at most.
+#define PL_HANDS 1024u
+
 // The descriptors of a FORK, in this order.
 enum pl_fork_fd {
     PL_FORK_SOCKET,   // the worker's end

@@ -35,7 +35,7 @@
 #include "proc/table.h"
 #include "proc/wire.h"
 
-#define MAX_HANDS 1024
+#define MAX_HANDS PL_HANDS
 
 enum { TAG_CONTROL = MAX_HANDS, TAG_HOST };
 

@@ -287,17 +287,59 @@ TEST(what_runs_in_a_worker_that_retires_runs_to_its_end)
     CHECK_INT(plait_submit(ex, &f, stay_large, { 0 }), ==, 0);
     CHECK_INT(plait_result(f, NULL), ==, 0);
     plait_free(f);
-    CHECK_INT(plait_submit(ex, &f, where, { 0 }), ==, 0); // for the next worker
-    sleep_ms(1000);                                       // a few looks of the audit
-    CHECK(!plait_done(f));
+    look(ex);       // by the next worker, which need not wait for the end of this one
+    sleep_ms(1000); // a few looks of the audit
+    CHECK(!plait_done(stays));
     atomic_store(set, 1);
     if (plait_result(stays, NULL) < 0)
         FAIL("%s", plait_error(stays)->message);
-    CHECK_INT(plait_result(f, NULL), ==, 0);
     plait_free(stays);
-    plait_free(f);
+    look(ex);
     plait_shared_free((void *)set);
     close_processes(ex);
+}
+
+// Each keeps one worker from ending; there are as many spare places for such as workers.
+TEST(workers_that_never_end_are_replaced, .limit_s = 60)
+{
+    enum { WORKERS = 2, SHORT = 200 };
+    plait_executor *ex;
+    plait_future *stay[WORKERS], *f;
+    struct plait_caps caps;
+    int left = only_child(), seen[SHORT], pids = 0;
+    flag set = plait_shared_new(_Atomic int, 1);
+    CHECK(set);
+    CHECK_INT(plait_open(&ex, PLAIT_PROCESSES, .workers = WORKERS, .tasks_per_worker = 4,
+                         .notice = hush, .worker = PLAIT_WORKER(.tasks_max = 7)),
+              ==, 0);
+    plait_caps(ex, &caps);
+    CHECK_INT(caps.workers, ==, WORKERS);
+    for (int i = 0; i < WORKERS; i++)
+        CHECK_INT(plait_submit(ex, &stay[i], doze_until, { set }), ==, 0);
+    for (int i = 0; i < SHORT; i++) {
+        int pid = look(ex).pid, known = 0;
+        for (int k = 0; k < pids; k++)
+            known |= seen[k] == pid;
+        if (!known)
+            seen[pids++] = pid;
+    }
+    CHECK_INT(pids, >=, SHORT / 7);
+    // With both in one worker the other's place is still spare; the longest-lived hold theirs.
+    for (int i = 0; i < WORKERS; i++)
+        CHECK(!plait_done(stay[i]));
+    CHECK_INT(plait_submit(ex, &f, doze_until, { set }), ==, 0); // cancelled in the last of them
+    CHECK_INT(plait_cancel(f), ==, 0);
+    CHECK_INT(plait_result(f, NULL), ==, -ECANCELED);
+    plait_free(f);
+    atomic_store(set, 1);
+    for (int i = 0; i < WORKERS; i++) {
+        CHECK_INT(plait_result(stay[i], NULL), ==, 0);
+        plait_free(stay[i]);
+    }
+    look(ex);
+    plait_shared_free((void *)set);
+    close_processes(ex);
+    CHECK_INT(only_child(), ==, left);
 }
 
 // ---- a worker that is about to be killed, and a large argument on its way to it
