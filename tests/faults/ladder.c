@@ -12,24 +12,34 @@
 
 static volatile int forever = 1;
 
-static int spin(const void *in, void *out)
+// How a task spins: it says that it has begun where it is told to, in the shared heap.
+struct spin {
+    _Atomic int *begun;
+    int64_t code;
+};
+
+static int spin(const struct spin *in, void *out)
 {
-    (void)in, (void)out;
+    (void)out;
+    if (in->begun)
+        atomic_store(in->begun, 1);
     while (forever)
         ;
     return 0;
 }
-PLAIT_TASK(spin, void, void);
+PLAIT_TASK(spin, struct spin, void);
 
-static int spin_politely(const int64_t *code, int64_t *out)
+static int spin_politely(const struct spin *in, int64_t *out)
 {
     int e;
+    if (in->begun)
+        atomic_store(in->begun, 1);
     while ((e = plait_cancelled()) == 0)
         ;
     *out = e;
-    return *code ? (int)*code : e;
+    return in->code ? (int)in->code : e;
 }
-PLAIT_TASK(spin_politely, int64_t, int64_t);
+PLAIT_TASK(spin_politely, struct spin, int64_t);
 
 static int sleeper(const int64_t *ns, void *out)
 {
@@ -43,12 +53,26 @@ static void refuse(int sig)
     (void)sig;
 }
 
-static int spin_stubbornly(const void *in, void *out)
+static int spin_stubbornly(const struct spin *in, void *out)
 {
     signal(SIGTERM, refuse);
     return spin(in, out);
 }
-PLAIT_TASK(spin_stubbornly, void, void);
+PLAIT_TASK(spin_stubbornly, struct spin, void);
+
+static _Atomic int *new_begun(void)
+{
+    _Atomic int *begun = plait_shared_new(_Atomic int, 1);
+    CHECK(begun);
+    return begun;
+}
+
+static void await_begun(_Atomic int *begun)
+{
+    while (!atomic_load(begun))
+        sleep_ms(1);
+    atomic_store(begun, 0);
+}
 
 static int add(const struct add *in, int64_t *out)
 {
@@ -82,46 +106,51 @@ static void check_ended(plait_future *f, int code, enum plait_reason reason, int
 
 TEST(cancel_of_a_computing_task_kills_its_worker)
 {
+    _Atomic int *begun = new_begun();
     plait_executor *ex = open_processes(1);
     plait_future *f;
-    CHECK_INT(plait_submit(ex, &f, spin, { 0 }), ==, 0);
-    sleep_ms(50);
+    CHECK_INT(plait_submit(ex, &f, spin, { begun }), ==, 0);
+    await_begun(begun);
     CHECK(!plait_done(f));
     CHECK_INT(plait_cancel(f), ==, 0);
     CHECK_INT(plait_cancel(f), ==, -EALREADY);
     check_ended(f, -ECANCELED, PLAIT_REASON_USER, SIGTERM);
     check_works(ex);
     close_processes(ex);
+    plait_shared_free((void *)begun);
 }
 
 TEST(cancel_of_one_that_ignores_sigterm)
 {
+    _Atomic int *begun = new_begun();
     plait_executor *ex = open_processes(1);
     plait_future *f;
-    CHECK_INT(plait_submit(ex, &f, spin_stubbornly, { 0 }), ==, 0);
-    sleep_ms(50);
+    CHECK_INT(plait_submit(ex, &f, spin_stubbornly, { begun }), ==, 0);
+    await_begun(begun);
     CHECK_INT(plait_cancel(f), ==, 0);
     check_ended(f, -ECANCELED, PLAIT_REASON_USER, SIGKILL);
     check_works(ex);
     close_processes(ex);
+    plait_shared_free((void *)begun);
 }
 
 // Asked first: a task that listens, or waits in plait, ends by itself and its worker lives.
 TEST(cancel_is_asked_first)
 {
+    _Atomic int *begun = new_begun();
     plait_executor *ex = open_processes(1);
     plait_future *f;
-    CHECK_INT(plait_submit(ex, &f, spin_politely, { 0 }), ==, 0);
-    sleep_ms(50);
+    CHECK_INT(plait_submit(ex, &f, spin_politely, { begun, 0 }), ==, 0);
+    await_begun(begun);
     CHECK_INT(plait_cancel(f), ==, 0);
     check_ended(f, -ECANCELED, PLAIT_REASON_USER, 0);
     CHECK_INT(plait_submit(ex, &f, sleeper, { PLAIT_NEVER / 2 }), ==, 0);
-    sleep_ms(50);
+    sleep_ms(50); // cancelled before it starts or after, it ends alike
     CHECK_INT(plait_cancel(f), ==, 0);
     check_ended(f, -ECANCELED, PLAIT_REASON_USER, 0);
     // A task that has a result all the same returns it.
-    CHECK_INT(plait_submit(ex, &f, spin_politely, { 5 }), ==, 0);
-    sleep_ms(50);
+    CHECK_INT(plait_submit(ex, &f, spin_politely, { begun, 5 }), ==, 0);
+    await_begun(begun);
     CHECK_INT(plait_cancel(f), ==, 0);
     int64_t seen = 0;
     CHECK_INT(plait_result(f, &seen), ==, 5);
@@ -129,6 +158,7 @@ TEST(cancel_is_asked_first)
     plait_free(f);
     check_works(ex);
     close_processes(ex);
+    plait_shared_free((void *)begun);
 }
 
 TEST(timeout_of_a_computing_task)
@@ -136,8 +166,9 @@ TEST(timeout_of_a_computing_task)
     plait_executor *ex = open_processes(2);
     plait_future *late, *f[20];
     int64_t start = plait_now();
-    CHECK_INT(plait_submit_with(ex, &late, spin, NULL, .timeout_ns = 100 * PLAIT_MILLISECOND), ==,
-              0);
+    CHECK_INT(plait_submit_with(ex, &late, spin, &(struct spin){ 0 },
+                                .timeout_ns = 100 * PLAIT_MILLISECOND),
+              ==, 0);
     for (int i = 0; i < 20; i++)
         CHECK_INT(plait_submit(ex, &f[i], add, { i, i }), ==, 0);
     for (int i = 0; i < 20; i++) {
