@@ -40,15 +40,17 @@ enum pl_seat_phase { PL_SEAT_WORKS = 0, PL_SEAT_GETS, PL_SEAT_PUTS };
 
 /* What a life sees; written by it, but where it says something else. */
 struct plait_seat {
-    plait_shared_channel *in, *out; /* the supervisor's; NULL: there is none */
-    size_t message_bytes;           /* the supervisor's */
-    void *slot;                     /* the supervisor's; its bytes are the life's */
-    _Atomic size_t done;            /* between two lives the supervisor's */
-    _Atomic uint32_t again;         /* the supervisor: what is in the slot is to be got once more */
-    _Atomic uint32_t life;          /* the supervisor: which one this is */
-    _Atomic uint32_t entered;       /* the last one that has begun to run */
-    _Atomic uint32_t beats;         /* grows with each call */
-    _Atomic uint32_t phase;         /* enum pl_seat_phase */
+    /* The supervisor's, who stores them again before each life. Others need not wait for that: they
+     * are the same, but where a wild task has written. NULL: there is none. */
+    _Atomic(plait_shared_channel *) in, out;
+    size_t message_bytes;     /* the supervisor's */
+    void *slot;               /* the supervisor's; its bytes are the life's */
+    _Atomic size_t done;      /* between two lives the supervisor's */
+    _Atomic uint32_t again;   /* the supervisor: what is in the slot is to be got once more */
+    _Atomic uint32_t life;    /* the supervisor: which one this is */
+    _Atomic uint32_t entered; /* the last one that has begun to run */
+    _Atomic uint32_t beats;   /* grows with each call */
+    _Atomic uint32_t phase;   /* enum pl_seat_phase */
     _Atomic int32_t pid;
 };
 

@@ -7,9 +7,12 @@
 #include "shared/robust.h"
 #include <string.h>
 
-static int channel_new(plait_shared_channel **ret, size_t bytes, size_t capacity)
+static int channel_new(_Atomic(plait_shared_channel *) *ret, size_t bytes, size_t capacity)
 {
-    return bytes == 0 ? 0 : plait_shared_channel_new(ret, bytes, capacity);
+    plait_shared_channel *c = NULL;
+    int e = bytes == 0 ? 0 : plait_shared_channel_new(&c, bytes, capacity);
+    atomic_store_explicit(ret, c, memory_order_relaxed); // nobody else has it yet
+    return e;
 }
 
 static size_t slot_at(void)
@@ -53,8 +56,8 @@ void pl_actor_free(plait_actor *a)
 void pl_actor_mend(struct pl_watched *w)
 {
     struct plait_seat *s = &w->actor->seat;
-    s->in = w->in;
-    s->out = w->out;
+    atomic_store_explicit(&s->in, w->in, memory_order_relaxed);
+    atomic_store_explicit(&s->out, w->out, memory_order_relaxed);
     s->message_bytes = w->message_bytes;
     s->slot = (char *)w->actor + slot_at();
 }
@@ -69,9 +72,9 @@ static int told(const plait_actor *a, int e)
 }
 
 // The channel that stands there: a wild task may have written something else.
-static int find(plait_shared_channel *const *at, plait_shared_channel **ret)
+static int find(_Atomic(plait_shared_channel *) *at, plait_shared_channel **ret)
 {
-    plait_shared_channel *c = *(plait_shared_channel *const volatile *)at; // one copy
+    plait_shared_channel *c = atomic_load_explicit(at, memory_order_relaxed); // one copy
     *ret = c;
     return !c ? -EINVAL : pl_shared_is_channel(c) ? 0 : -ENOTRECOVERABLE;
 }
