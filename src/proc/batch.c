@@ -16,7 +16,7 @@
 #define INPUTS_LEAST 64
 #define BYTES_MOST   1024
 // Deaths in a row of runners that have begun nothing, before the map is given up.
-#define VAIN_MOST 100u
+#define VAIN_MOST 40u
 // Of a block; a larger map is done in parts.
 #define BLOCK_BYTES ((size_t)16 << 20)
 
