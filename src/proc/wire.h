@@ -70,7 +70,7 @@ struct pl_message {
     int32_t status;
     uint32_t core;
     uint32_t count; // HELLO: tasks in the table; ROLL: how often the taker has found nothing;
-                    // CARGO: how many descriptors come with it
+                    // CARGO: how many descriptors come with it; TAKEN: see above
     uint64_t bytes; // SETUP: of the options; HELLO: of the table; CARGO: of the memory, which is
                     // the first descriptor; 0: none
     int64_t cpu_ns;
